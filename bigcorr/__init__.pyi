@@ -1,0 +1,10 @@
+from . import measures as measures
+from .maps import gaussian_blur as gaussian_blur
+from .maps import ncc as ncc
+from .pairs.api import pairwise as pairwise
+from .pairs.ranking import rank_pairs as rank_pairs
+from .raster import open_raster as open_raster
+from .raster import save_raster as save_raster
+from .run.cluster import connect as connect
+
+__version__: str
