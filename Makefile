@@ -1,0 +1,45 @@
+# make demo   a minute's walk through the program, on data with a known answer
+# make test   the tests (those on the real data beside the project: make acceptance)
+# Both make and fill .venv by themselves; a second call finds it ready.
+
+# The first of these that is 3.11 or newer and can make environments, unless PYTHON is given.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+DEMO_OUTPUT ?= demo-output
+
+.PHONY: demo test acceptance lint format bench clean
+.DEFAULT_GOAL := test
+
+$(READY): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "bigcorr needs Python 3.11 or newer (make PYTHON=/path/to/python)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/bigcorr demo -o $(DEMO_OUTPUT)
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not acceptance"
+
+acceptance: $(READY)
+	$(BIN)/python -m pytest -m acceptance
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+clean:
+	rm -rf .venv build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find bigcorr tests -name __pycache__ -type d -exec rm -rf {} +
