@@ -190,8 +190,8 @@ def _blur_row(
             taps[k : k + 8],
         )
         k += 8
-    for k in range(k, taps.size):
-        _accumulate_one(out, row[k : k + n], taps[k])
+    for i in range(k, taps.size):
+        _accumulate_one(out, row[i : i + n], taps[i])
 
 
 @njit(cache=True, nogil=True)
@@ -219,7 +219,7 @@ def _scatter_row(
 
 @njit(cache=True, nogil=True)
 def _load_row(src: NDArray[Any], dst: NDArray[np.float64]) -> tuple[int, int, int]:
-    """Convert a row; the number of its non-zero pixels and the span ``[first, last)`` they lie in."""
+    """Convert a row; the number of its non-zero pixels and the span they lie in."""
     count = 0
     for j in range(src.size):
         count += src[j] != 0
@@ -274,8 +274,8 @@ def _blur_column(
             group,
         )
         m += 8
-    for m in range(m, tail):
-        slot = m % size
+    for i in range(m, tail):
+        slot = i % size
         begin, end = span[slot, 0], span[slot, 1]
         _accumulate_one(out[begin:end], ring[slot, begin:end], taps[ring_row[slot] - y])
     return lo, hi
@@ -294,7 +294,7 @@ def _blur(
     The row sums of the non-empty rows in reach go round in a ring of ``taps_y.size`` rows: `head`
     and `tail` count the rows that ever left and entered it.
     """
-    height, width = out.shape
+    width = out.shape[1]
     reach = taps_x.size - 1
     reversed_taps = taps_x[::-1].copy()
     ring = np.empty((taps_y.size, panel))
