@@ -1,0 +1,230 @@
+"""What a job may say: one model a command, with the names that the command line uses.
+
+The command line builds the same models from its options. No work is done here, nothing heavy is
+imported, and files are read by `files`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
+
+from bigcorr.errors import InputError
+
+Scalar = bool | int | float | str
+
+
+def _from_job_folder(value: str, info: ValidationInfo) -> str:
+    """Paths in a job file start at the file's own folder, so that a job runs from anywhere."""
+    folder = (info.context or {}).get("folder")
+    if folder is None or value == "auto" or "://" in value:
+        return value
+    return str(Path(folder) / Path(value).expanduser())
+
+
+def _one_as_list(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _number_pair(value: Any) -> Any:
+    """``"3,4"`` or ``[3, 4]`` as two numbers."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+def _size_pair(value: Any) -> Any:
+    """``512``, ``"512"`` or ``"512,768"`` as (y, x)."""
+    if isinstance(value, str):
+        value = re.split(r"[,x]", value)
+    parts = _one_as_list(value)
+    return parts * 2 if len(parts) == 1 else parts
+
+
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_from_job_folder)]
+FilePaths = Annotated[list[FilePath], Field(min_length=1), BeforeValidator(_one_as_list)]
+Names = Annotated[list[str], BeforeValidator(_one_as_list)]
+
+
+def parse_measure(text: str) -> dict[str, Any]:
+    """``"ncc:window=32,stride=16"`` as ``{"name": "ncc", "parameters": {...}}``.
+
+    >>> parse_measure("ncc:window=32,stride=16")
+    {'name': 'ncc', 'parameters': {'window': 32, 'stride': 16}}
+    """
+    name, _, rest = text.partition(":")
+    parameters: dict[str, Scalar] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip() or not value.strip():
+            raise InputError(
+                f"measure {text!r}: {item!r} is not KEY=VALUE "
+                "(a measure is NAME or NAME:KEY=VALUE,KEY=VALUE)"
+            )
+        parameters[key.strip().replace("-", "_")] = yaml.safe_load(value)
+    return {"name": name.strip(), "parameters": parameters}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hyphens_are_underscores(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {k.replace("-", "_") if isinstance(k, str) else k: v for k, v in data.items()}
+        return data
+
+
+class Measure(BaseModel):
+    """A measure and its own parameters; which ones it takes is for the measure to say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    parameters: dict[str, Scalar] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spellings(cls, data: Any) -> Any:
+        """``ncc``, ``ncc:window=32`` and ``{ncc: {window: 32}}`` are the same kind of thing."""
+        if isinstance(data, str):
+            return parse_measure(data)
+        if isinstance(data, dict) and "name" not in data and len(data) == 1:
+            ((name, parameters),) = data.items()
+            return {"name": name, "parameters": parameters or {}}
+        return data
+
+
+class Settings(_Strict):
+    """Where and how wide a job runs; never changes its result."""
+
+    cluster: Annotated[str, Field(min_length=1)] = "local"
+    workers: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    memory: str | None = None
+    resume: bool = True
+
+
+class Step(_Strict):
+    """One command of a job."""
+
+    command: ClassVar[str]
+
+
+class Ingest(Step):
+    """Files of any kind in, a stack out."""
+
+    command = "ingest"
+
+    sources: FilePaths
+    output: FilePath
+    bin: Annotated[float, Field(gt=0)] | None = None
+    pixel_size: Annotated[float, Field(gt=0)] | None = None
+    origin: Annotated[tuple[float, float], BeforeValidator(_number_pair)] | None = None
+    round: bool = False
+    normalize: Literal["log1p-cp10k"] | None = None
+    columns: dict[str, str] | None = None
+    chunk: Annotated[int, Field(ge=1)] = 512
+    shard: Annotated[int, Field(ge=1)] = 2048
+
+
+class Simulate(Step):
+    """A stack of tissue with known truth."""
+
+    command = "simulate"
+
+    output: FilePath
+    channels: Annotated[int, Field(ge=1)] = 64
+    size: Annotated[tuple[int, int], BeforeValidator(_size_pair)] = (2048, 2048)
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class NCC(Step):
+    """Per-pixel similarity of two images of the same place."""
+
+    command = "ncc"
+
+    a: FilePath
+    b: FilePath
+    output: FilePath
+    window: int = 7
+    boundary: Literal["reflect", "nearest", "nan"] = "reflect"
+    min_valid: float = 0.5
+    nodata: float | None = None
+
+
+class Blur(Step):
+    """Gaussian blur of an image or a stack."""
+
+    command = "blur"
+
+    source: FilePath
+    output: FilePath
+    sigma: float
+    truncate: float = 4.0
+    fill: bool = False
+    nodata: float | None = None
+
+
+class Pairs(Step):
+    """The similarity of every pair of channels."""
+
+    command = "pairs"
+
+    stack: FilePath
+    output: FilePath
+    measures: Annotated[list[Measure], Field(min_length=1), BeforeValidator(_one_as_list)]
+    sigma: float | None = None
+    window: int | None = None
+    stride: int | None = None
+    contrast_floor: float | None = None
+    significance: bool = True
+    mask: FilePath | None = None
+    nodata: float | None = None
+    min_count: Annotated[float, Field(ge=0)] | None = None
+    against: Names | None = None
+
+
+class Rank(Step):
+    """The pairs of a result, most similar first."""
+
+    command = "rank"
+
+    result: FilePath
+    by: str | None = None
+    order: Literal["value", "z"] = "value"
+    top: Annotated[int, Field(ge=1)] | None = 20
+    output: FilePath | None = None
+
+
+class Report(Step):
+    """A result as one HTML file."""
+
+    command = "report"
+
+    result: FilePath
+    output: FilePath
+    by: str | None = None
+    stack: FilePath | None = None
+
+
+COMMANDS: dict[str, type[Step]] = {
+    step.command: step for step in (Ingest, Simulate, NCC, Blur, Pairs, Rank, Report)
+}
+
+
+class Job(Settings):
+    """A job file: settings and steps, carried out in the order they are written in."""
+
+    steps: tuple[Step, ...] = Field(min_length=1)
