@@ -1,1 +1,1 @@
-
+"""Running jobs: plan, memory, checkpoints, pools of workers. No formulas live here."""
