@@ -1,0 +1,288 @@
+"""Ranking of pairs against loops over pairs, and the precision with which a truth is found."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from bigcorr.errors import InputError, MissingFileError, RunError
+from bigcorr.pairs.ranking import (
+    COLUMNS,
+    average_precision,
+    group_precision,
+    measures_of,
+    rank_pairs,
+    write_pairs,
+)
+
+
+def result(
+    matrix,
+    names=None,
+    others=None,
+    *,
+    name="pearson",
+    sd=None,
+    null=None,
+    counts=None,
+    **attrs,
+) -> xr.Dataset:
+    """A small result with the attributes of the contract, one measure."""
+    matrix = np.asarray(matrix, dtype=float)
+    names = [f"c{i}" for i in range(len(matrix))] if names is None else list(names)
+    others = names if others is None else list(others)
+    attrs = {"kind": "similarity", "symmetric": True, "distribution": "t", "n_max": 10**6} | attrs
+    count = np.arange(len(names)) if counts is None else np.asarray(counts)
+    index = dict(zip(names, count, strict=True))
+    variables = {name: (("channel", "other"), matrix, attrs)}
+    if sd is not None:
+        variables[f"{name}_sd"] = (("channel", "other"), np.asarray(sd, dtype=float))
+        null = np.zeros_like(matrix) if null is None else np.asarray(null, dtype=float)
+        variables[f"{name}_null"] = (("channel", "other"), null)
+    return xr.Dataset(
+        variables,
+        coords={
+            "channel": names,
+            "other": others,
+            "count": ("channel", count),
+            "count_other": ("other", [index.get(n, -1) for n in others]),
+        },
+    )
+
+
+def symmetric(rng, size):
+    half = rng.uniform(-1, 1, (size, size))
+    return (half + half.T) / 2
+
+
+def benjamini_hochberg(p):
+    """The definition, as a loop: the least p m / k over the ranks from this one up."""
+    order = np.argsort(p)
+    q, least = np.empty(len(p)), 1.0
+    for k in range(len(p), 0, -1):
+        least = min(least, p[order[k - 1]] * len(p) / k)
+        q[order[k - 1]] = least
+    return q
+
+
+def test_columns_are_exactly_those_promised():
+    pairs = rank_pairs(result(np.eye(3)), "pearson")
+    assert tuple(pairs.columns) == COLUMNS
+    assert pairs["rank"].tolist() == [1, 2, 3]
+    assert pairs["rank"].dtype.kind == "i"
+
+
+@given(
+    size=st.integers(1, 9),
+    seed=st.integers(0, 99),
+    levels=st.integers(1, 4),
+    distance=st.booleans(),
+)
+@settings(max_examples=50, deadline=None)
+def test_order_is_that_of_a_loop_over_pairs(size, seed, levels, distance):
+    rng = np.random.default_rng(seed)
+    matrix = np.round(symmetric(rng, size) * levels) / levels  # many ties
+    matrix[rng.random((size, size)) < 0.1] = np.nan
+    matrix = np.minimum(matrix, matrix.T)  # NaN on both sides
+    names = [f"g{i}" for i in rng.permutation(20)[:size]]
+    sim = result(matrix, names, kind="distance" if distance else "similarity")
+    listed = []
+    for i, j in itertools.combinations(range(size), 2):
+        value = matrix[i, j]
+        key = value if distance else -value
+        listed.append((np.isnan(value), 0 if np.isnan(value) else key, names[i], names[j]))
+    expected = [(a, b) for *_, a, b in sorted(listed)]
+    pairs = rank_pairs(sim, "pearson")
+    assert list(zip(pairs["a"], pairs["b"], strict=True)) == expected
+    at = {name: i for i, name in enumerate(names)}
+    looked_up = [matrix[at[a], at[b]] for a, b in expected]
+    np.testing.assert_array_equal(pairs["value"], looked_up)
+    np.testing.assert_array_equal(pairs["count_a"], [at[a] for a, _ in expected])
+    np.testing.assert_array_equal(pairs["count_b"], [at[b] for _, b in expected])
+
+
+def test_p_and_q_of_a_correlation_are_those_of_t_on_the_effective_sample_size():
+    rng = np.random.default_rng(1)
+    matrix, sd = symmetric(rng, 12) * 0.6, np.abs(symmetric(rng, 12)) * 1.5 + 1e-3
+    pairs = rank_pairs(result(matrix, sd=sd, n_max=5000), "pearson")
+    at = pairs["a"].str[1:].astype(int), pairs["b"].str[1:].astype(int)
+    for row, i, j in zip(pairs.itertuples(), *at, strict=True):
+        n_eff = min(1 + 1 / sd[i, j] ** 2, 5000)
+        r = matrix[i, j]
+        assert row.z == pytest.approx(r / sd[i, j])
+        if n_eff <= 3:
+            assert np.isnan(row.p_value)
+        else:
+            t = r * np.sqrt((n_eff - 2) / (1 - r * r))
+            assert row.p_value == pytest.approx(2 * stats.t.sf(abs(t), n_eff - 2), rel=1e-8)
+    p = pairs["p_value"].to_numpy()
+    known = np.isfinite(p)
+    assert 0 < known.sum() < len(p)
+    np.testing.assert_allclose(pairs["q_value"][known], benjamini_hochberg(p[known]))
+    assert pairs["q_value"][~known].isna().all()
+
+
+def test_p_of_a_normal_statistic_is_two_sided_about_its_null():
+    value, sd, null = np.full((2, 2), 0.5), np.full((2, 2), 0.1), np.full((2, 2), 0.2)
+    sim = result(value, sd=sd, null=null, distribution="normal")
+    pairs = rank_pairs(sim, "pearson")
+    assert pairs["z"][0] == pytest.approx(3)
+    assert pairs["p_value"][0] == pytest.approx(2 * stats.norm.sf(3))
+
+
+def test_identical_channels_have_p_zero_and_no_spread_has_no_p():
+    assert (
+        rank_pairs(result(np.ones((2, 2)), sd=np.full((2, 2), 0.1)), "pearson")["p_value"][0] == 0
+    )
+    flat = rank_pairs(result(np.ones((2, 2)), sd=np.zeros((2, 2))), "pearson")
+    assert flat[["z", "p_value", "q_value"]].isna().all(axis=None)
+
+
+def test_without_significance_the_evidence_is_missing_and_order_z_says_so():
+    sim = result(np.eye(3))
+    assert rank_pairs(sim, "pearson")[["z", "p_value", "q_value"]].isna().all(axis=None)
+    with pytest.raises(InputError, match=r"order: 'z'.*'pearson'"):
+        rank_pairs(sim, "pearson", order="z")
+
+
+def test_order_z_ranks_by_evidence():
+    matrix = np.array([[1, 0.9, 0.3], [0.9, 1, 0.2], [0.3, 0.2, 1.0]])
+    sd = np.array([[1, 0.9, 0.01], [0.9, 1, 0.1], [0.01, 0.1, 1]])
+    pairs = rank_pairs(result(matrix, sd=sd), "pearson", order="z")
+    assert list(pairs["a"] + pairs["b"]) == ["c0c2", "c1c2", "c0c1"]
+    assert pairs["z"].is_monotonic_decreasing
+    distances = rank_pairs(result(matrix, sd=sd, kind="distance"), "pearson", order="z")
+    assert distances["z"].is_monotonic_increasing
+
+
+def test_a_measure_with_two_directions_is_ranked_by_their_mean():
+    matrix = np.array([[1, 0.2, 0.9], [0.4, 1, 0.0], [0.1, 0.8, 1.0]])
+    pairs = rank_pairs(result(matrix, name="moran", symmetric=False), "moran")
+    assert dict(zip(pairs["a"] + pairs["b"], pairs["value"], strict=True)) == pytest.approx(
+        {"c0c2": 0.5, "c1c2": 0.4, "c0c1": 0.3}
+    )
+
+
+def test_against_leaves_out_identity_and_double_pairs():
+    others = ["a", "b", "c", "d"]
+    matrix = [[0.3, 0.1, 1.0, 0.4], [1.0, 0.2, 0.3, 0.5]]
+    pairs = rank_pairs(result(matrix, ["c", "a"], others), "pearson")
+    assert list(zip(pairs["a"], pairs["b"], pairs["value"], strict=True)) == [
+        ("a", "d", 0.5),
+        ("c", "d", 0.4),
+        ("c", "a", 0.3),
+        ("a", "b", 0.2),
+        ("c", "b", 0.1),
+    ]
+
+
+def test_one_channel_has_no_pairs():
+    pairs = rank_pairs(result(np.ones((1, 1)), sd=np.ones((1, 1))), "pearson")
+    assert tuple(pairs.columns) == COLUMNS
+    assert pairs.empty
+
+
+def test_several_sigmas_need_one_to_be_chosen():
+    one = result(np.eye(2))
+    sim = xr.concat([one, one + 1], dim=pd.Index([1.0, 2.5], name="sigma"), coords="minimal")
+    sim["pearson"].attrs = one["pearson"].attrs
+    assert rank_pairs(sim, "pearson", sigma=2.5)["value"][0] == 1
+    with pytest.raises(InputError, match=r"sigma: .*1, 2\.5"):
+        rank_pairs(sim, "pearson")
+    with pytest.raises(InputError, match=r"sigma: got 3, .*1, 2\.5"):
+        rank_pairs(sim, "pearson", sigma=3)
+    with pytest.raises(InputError, match="without a blur"):
+        rank_pairs(one, "pearson", sigma=3)
+
+
+def test_unknown_names_are_answered_with_what_there_is():
+    sim = result(np.eye(2), sd=np.eye(2))
+    assert measures_of(sim) == ["pearson"]
+    with pytest.raises(InputError, match=r"by: got 'lee', this result has: pearson"):
+        rank_pairs(sim, "lee")
+    with pytest.raises(InputError, match="order: got 'p'"):
+        rank_pairs(sim, "pearson", order="p")
+
+
+def test_a_million_pairs_take_about_a_second():
+    rng = np.random.default_rng(0)
+    matrix = symmetric(rng, 1500)
+    sim = result(matrix, sd=np.full_like(matrix, 0.1))
+    start = time.perf_counter()
+    assert len(rank_pairs(sim, "pearson", order="z")) == 1500 * 1499 // 2
+    assert time.perf_counter() - start < 8
+
+
+def test_average_precision_is_that_of_its_definition():
+    assert average_precision([1, 1, 0, 0], [4, 3, 2, 1]) == 1
+    assert average_precision([0, 0, 1], [3, 2, 1]) == pytest.approx(1 / 3)
+    assert average_precision([1, 0], [np.nan, 5]) == pytest.approx(1 / 2)
+    assert np.isnan(average_precision([0, 0], [1, 2]))
+    assert np.isnan(average_precision([], []))
+    with pytest.raises(InputError, match="scores"):
+        average_precision([1], [1, 2])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=12))
+@settings(max_examples=50, deadline=None)
+def test_average_precision_does_not_depend_on_the_order_of_ties(rows):
+    forward = average_precision([r[0] for r in rows], [r[1] for r in rows])
+    backward = average_precision([r[0] for r in rows[::-1]], [r[1] for r in rows[::-1]])
+    np.testing.assert_equal(forward, backward)
+
+
+def test_group_precision_tells_which_kind_is_missed():
+    truth = {
+        "channel": ["a1", "a2", "b1", "b2", "n"],
+        "group": [0, 0, 1, 1, -1],
+        "kind": ["arcs", "arcs", "blobs", "blobs", "empty"],
+    }
+    matrix = np.zeros((5, 5))
+    matrix[0, 1] = 0.9  # the arcs are found first, the blobs last
+    matrix[2, 3] = -0.9
+    pairs = rank_pairs(result(matrix, truth["channel"]), "pearson")
+    table = group_precision(pairs, truth).set_index("pattern")
+    assert list(table.index) == ["all", "all but arcs", "all but blobs", "arcs", "blobs"]
+    assert table["average_precision"].tolist() == pytest.approx([0.6, 1 / 3, 1, 1, 1 / 7])
+    assert table["same_group"].tolist() == [2, 1, 1, 1, 1]
+    assert table["pairs"].tolist() == [10, 3, 3, 7, 7]
+    with pytest.raises(InputError, match="'n'"):
+        group_precision(pairs, {key: value[:4] for key, value in truth.items()})
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_a_written_table_reads_back_the_same(tmp_path, suffix):
+    rng = np.random.default_rng(3)
+    pairs = rank_pairs(result(symmetric(rng, 6), sd=np.eye(6)), "pearson")
+    pairs.loc[2, "a"] = 'odd, "name"'
+    path = tmp_path / f"pairs.{suffix}"
+    write_pairs(pairs, path)
+    read = pd.read_parquet(path) if suffix == "parquet" else pd.read_csv(path)
+    pd.testing.assert_frame_equal(read, pairs, check_exact=suffix == "parquet")
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_writing_refuses_other_formats_and_missing_folders_and_leaves_nothing(
+    tmp_path, monkeypatch
+):
+    pairs = rank_pairs(result(np.eye(2)), "pearson")
+    with pytest.raises(InputError, match=r"\.parquet or \.csv"):
+        write_pairs(pairs, tmp_path / "pairs.xlsx")
+    with pytest.raises(MissingFileError, match="no such folder"):
+        write_pairs(pairs, tmp_path / "absent" / "pairs.csv")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(RunError, match="No space left"):
+        write_pairs(pairs, tmp_path / "pairs.csv")
+    assert not list(tmp_path.iterdir())
