@@ -1,0 +1,290 @@
+"""Zarr stores: how ours are encoded, opened, finished by a rename and swept when left half done.
+
+The `zarrs` codec pipeline is set around our own opens only, never for the whole process. What an
+array means (channels, occupancy, masks) does not live here: see `zarr_.py` and `stack.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+from zarr.core.buffer.cpu import NDBuffer
+
+from bigcorr.errors import InputError, RunError
+
+CHUNK = 512
+SHARD = 2048
+PARTIAL = ".partial"
+METADATA = ("zarr.json", ".zgroup", ".zarray")
+SHARD_BYTES = 128 * 2**20
+"""Raw bytes of a shard at most: what one task holds while it writes."""
+
+_pipeline_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def fast_codecs(enabled: bool = True) -> Iterator[None]:
+    """Arrays that are opened inside use the Rust codec pipeline.
+
+    The setting is one for the process and is put back at the end, so the lock keeps two threads
+    from restoring each other's value.
+    """
+    if not enabled:
+        yield
+        return
+    with (
+        _pipeline_lock,
+        zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}),
+    ):
+        yield
+
+
+def open_array(path: str | Path, mode: str = "r", component: str = "") -> zarr.Array[Any]:
+    """Open one array; the Rust pipeline serves format 3 in native byte order."""
+    array = zarr.open_array(str(path), path=component or None, mode=mode)
+    if array.metadata.zarr_format == 3 and array.dtype.isnative:
+        with fast_codecs():
+            array = zarr.open_array(str(path), path=component or None, mode=mode)
+    return array
+
+
+def clip_chunks(
+    shape: tuple[int, int], chunk: int, shard: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(y, x) chunk and shard for a raster of `shape`: no larger than it needs.
+
+    A shard is a whole number of chunks; both shrink for small rasters, so that thousands of
+    small channels do not cost 512 x 512 each.
+    """
+    for name, value in (("chunk", chunk), ("shard", shard)):
+        if value < 1:
+            raise InputError(f"{name} must be at least 1 pixel, got {value}")
+    if shard % chunk:
+        raise InputError(f"shard must be a multiple of chunk {chunk}, got {shard}")
+    chunks = tuple(min(chunk, size) for size in shape)
+    shards = tuple(min(shard // c * c, -(-n // c) * c) for n, c in zip(shape, chunks, strict=True))
+    return (chunks[0], chunks[1]), (shards[0], shards[1])
+
+
+def create_array(
+    group: zarr.Group,
+    name: str,
+    *,
+    shape: Sequence[int],
+    dtype: Any,
+    chunks: Sequence[int],
+    shards: Sequence[int] | None = None,
+    dims: Sequence[str],
+    fill_value: Any = 0,
+    attributes: dict[str, Any] | None = None,
+) -> zarr.Array[Any]:
+    """An array as all our stores have it: Blosc(zstd 1, bitshuffle), empty chunks left out."""
+    dtype = np.dtype(dtype)
+    with fast_codecs():
+        return group.create_array(
+            name,
+            shape=tuple(shape),
+            dtype=dtype,
+            chunks=tuple(chunks),
+            shards=None if shards is None else tuple(shards),
+            fill_value=fill_value,
+            compressors=BloscCodec(
+                typesize=dtype.itemsize, cname="zstd", clevel=1, shuffle="bitshuffle"
+            ),
+            dimension_names=tuple(dims),
+            attributes=attributes or {},
+            config={"write_empty_chunks": False},
+        )
+
+
+def put_array(
+    group: zarr.Group,
+    name: str,
+    values: NDArray[Any] | Sequence[str],
+    dims: Sequence[str],
+    attributes: dict[str, Any] | None = None,
+) -> None:
+    """Write a small array (names, counts, coordinates) in one go."""
+    values = np.asarray(values)
+    if values.dtype.kind == "U":
+        array = group.create_array(
+            name,
+            shape=values.shape,
+            chunks=tuple(max(1, n) for n in values.shape),
+            dtype=str,
+            dimension_names=tuple(dims),
+            attributes=attributes or {},
+        )
+        array[...] = values
+        return
+    # Many small files cost more than one larger one: a chunk holds up to 2**20 values.
+    chunks = [max(1, n) for n in values.shape]
+    for axis in range(len(chunks)):
+        rest = int(np.prod(chunks[axis + 1 :], dtype=np.int64))
+        keep = int(np.prod(chunks[:axis], dtype=np.int64))
+        chunks[axis] = max(1, min(chunks[axis], 2**20 // max(1, rest * keep)))
+    array = create_array(
+        group,
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=chunks,
+        dims=dims,
+        attributes=attributes,
+    )
+    array[...] = values
+
+
+def read_into(array: zarr.Array[Any], selection: tuple[slice, ...], out: NDArray[Any]) -> None:
+    """Read a box of `array` into contiguous `out`; a damaged chunk is a `RunError` naming it."""
+    try:
+        if out.dtype == array.dtype and out.flags.c_contiguous and out.ndim == array.ndim:
+            array.get_basic_selection(selection, out=NDBuffer.from_numpy_array(out))
+        else:
+            out[...] = np.asarray(array[selection]).reshape(out.shape)
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except Exception as error:
+        raise RunError(_damage(array, selection, error)) from error
+
+
+def _damage(array: zarr.Array[Any], selection: tuple[slice, ...], error: Exception) -> str:
+    """Say which stored chunk of the selection cannot be read."""
+    unit = array.shards or array.chunks
+    ranges = [
+        range(part.start // size, -(-part.stop // size))
+        for part, size in zip(selection, unit, strict=True)
+    ]
+    root = store_root(array)
+    for position in np.ndindex(*(len(r) for r in ranges)):
+        index = tuple(r[i] for r, i in zip(ranges, position, strict=True))
+        inside = tuple(
+            slice(max(s.start, i * n), min(s.stop, (i + 1) * n))
+            for s, i, n in zip(selection, index, unit, strict=True)
+        )
+        try:
+            _ = array[inside]
+        except Exception as cause:
+            name = array.metadata.encode_chunk_key(index)
+            return f"cannot read chunk {index} of {root}: {root}/{name}: {one_line(cause)}"
+    return f"cannot read {root}: {one_line(error)}"
+
+
+def store_root(array: zarr.Array[Any]) -> str:
+    """Where the array lies, for messages."""
+    root = str(array.store_path)
+    return root.removeprefix("file://").rstrip("/")
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's own words on one line."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn what the disk says while `path` is written into one `RunError`."""
+    try:
+        yield
+    except (InputError, RunError):
+        raise
+    except OSError as error:
+        raise RunError(_disk_message(path, error)) from error
+    except RuntimeError as error:  # the Rust pipeline raises it for every failed write
+        raise RunError(_disk_message(path, error)) from error
+
+
+def _disk_message(path: str | Path, error: BaseException) -> str:
+    number = getattr(error, "errno", None)
+    text = one_line(error)
+    if number in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in text or "No space" in text:
+        return f"no space left on the device while writing {path}; nothing of it is kept as done"
+    return f"cannot write {path}: {text}"
+
+
+def is_zarr(path: str | Path) -> bool:
+    """True for a folder that holds a Zarr array or group."""
+    return any((Path(path) / name).is_file() for name in METADATA)
+
+
+def partial_path(path: str | Path) -> Path:
+    """Where a store is built before it takes its name."""
+    path = Path(path)
+    return path.with_name(path.name + PARTIAL)
+
+
+def check_destination(path: str | Path, overwrite: bool) -> Path:
+    """The destination as a `Path`; refuse one that exists, or that is not ours to replace."""
+    path = Path(path)
+    if path.exists() or path.is_symlink():
+        if not overwrite:
+            raise InputError(f"{path} exists already; choose another name or ask to overwrite it")
+        if not is_zarr(path) and not (path.is_dir() and not any(path.iterdir())):
+            raise InputError(f"{path} exists and is not a Zarr store: it is not overwritten")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: {path.parent} is not a folder")
+    return path
+
+
+def start_partial(path: Path) -> Path:
+    """An empty folder to build the store `path` in; what an earlier run left is swept."""
+    partial = partial_path(path)
+    with writing(path):
+        remove(partial)
+        remove(_old_path(path))
+        partial.mkdir(parents=True)
+    return partial
+
+
+def finish_partial(path: Path) -> None:
+    """Give a finished store its name: from here on, and not before, it can be taken for done."""
+    partial, old = partial_path(path), _old_path(path)
+    with writing(path):
+        _sync_folder(partial)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(partial, path)
+        _sync_folder(path.parent)
+        remove(old)
+
+
+def _old_path(path: Path) -> Path:
+    return path.with_name(path.name + ".replaced" + PARTIAL)
+
+
+def _sync_folder(path: Path) -> None:
+    """Ask the disk to keep the folder's entries (best effort: some file systems refuse)."""
+    with contextlib.suppress(OSError):
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def remove(path: Path) -> None:
+    """Delete a folder or file if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def consolidate(path: Path) -> None:
+    """Gather all metadata in the group's own, so that xarray opens it without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(str(path), zarr_format=3)
