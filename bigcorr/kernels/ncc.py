@@ -1,0 +1,322 @@
+"""Normalised cross-correlation at zero shift, around every pixel of one padded tile.
+
+Arrays in, an array out; the caller has padded the tiles and chosen the offsets. No dask, files or
+rasters.
+
+The five moments of a window (two sums, two sums of squares, the sum of products) are taken about a
+dataset-wide offset in float64 and summed by a fixed tree, so that a pixel has the same bits under
+any tiling. Centring them can cancel digits. Integers of up to 16 bits lose none: their sums are
+exact and so is the centring. Elsewhere a window whose centred sum of squares is under
+`CONDITION_FLOOR` of the one about the offset is worked out again by two passes over its own pixels.
+A window is constant when its valid pixels are all equal, to the last bit: there the result is 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from bigcorr.kernels.fused import fma
+from bigcorr.kernels.window_sums import push_row, sliding_extreme, sum_along_row, tree_levels
+
+CONDITION_FLOOR = 1e-8
+"""Centred over raw sum of squares below which float moments are worked out again by two passes.
+
+A tree of float64 sums is off by a few 1e-16 of the raw sum, so what stands has a few 1e-8 at worst.
+"""
+
+_PANEL_WIDTH = 1024  # narrower panels spend more on starting loops than the cache gives back
+_AGAIN = 2.0  # marks, in a map of values from -1 to 1, a window that has to be worked out again
+_BAND_BYTES = (
+    8 * 1024 * 1024
+)  # what one band of rows may take while constant windows are looked for
+
+
+def ncc_tile(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    window: int,
+    offset_a: float = 0.0,
+    offset_b: float = 0.0,
+    min_valid: float = 0.5,
+    *,
+    integers: bool | None = None,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Correlation of two padded tiles over the window around each pixel.
+
+    Parameters
+    ----------
+    a, b : ndarray, shape (h + window - 1, w + window - 1)
+        The tiles with ``window // 2`` more pixels on each side; NaN is missing.
+    window : int
+        Odd side of the window in pixels.
+    offset_a, offset_b : float
+        A value near the level of each whole raster, the same for all its tiles.
+    min_valid : float
+        Share of the window's pixels that must be valid in both.
+    integers : bool, optional
+        Both tiles hold integers of at most 16 bits (and NaN), and so do the offsets, whatever the
+        dtype they come in. By default this is read from the dtypes.
+    out : ndarray of float32, shape (h, w), optional
+
+    Returns
+    -------
+    ndarray of float32, shape (h, w)
+        In [-1, 1]; 0 where either window is constant, NaN where too few pixels are valid.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> a = rng.normal(size=(9, 9))
+    >>> ncc_tile(a, 3 * a + 1, window=7).round(6)
+    array([[1., 1., 1.],
+           [1., 1., 1.],
+           [1., 1., 1.]], dtype=float32)
+    """
+    shape = a.shape[0] - window + 1, a.shape[1] - window + 1
+    if out is None:
+        out = np.empty(shape, np.float32)
+    if integers is None:
+        integers = all(x.dtype.kind in "bui" and x.dtype.itemsize <= 2 for x in (a, b))
+    # Sums of squares of 16-bit differences stay whole numbers of 53 bits up to this window.
+    exact = integers and window <= 1023 and offset_a.is_integer() and offset_b.is_integer()
+    dtype = np.result_type(_float_of(a), _float_of(b))
+    a, b = (np.ascontiguousarray(x, dtype) for x in (a, b))
+    masked = bool(np.isnan(a).any() or np.isnan(b).any())
+    depth, lag = tree_levels(window)
+    again = _ncc(
+        a,
+        b,
+        float(offset_a),
+        float(offset_b),
+        window,
+        depth,
+        lag,
+        masked,
+        max(min_valid * window * window, 1.0),
+        0.0 if exact else CONDITION_FLOOR,
+        _PANEL_WIDTH,
+        out,
+    )
+    if again:
+        _work_out_again(a, b, window, masked, out)
+    return out
+
+
+def _float_of(x: NDArray[Any]) -> type[np.floating]:
+    """The smaller float type that holds every value of the tile's dtype, as far as there is one."""
+    small = x.dtype == np.float32 or (x.dtype.kind in "bui" and x.dtype.itemsize <= 2)
+    return np.float32 if small else np.float64
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _load(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    offset_a: float,
+    offset_b: float,
+    ring: NDArray[np.float64],
+    slot: int,
+) -> None:
+    """The quantities of one row, about the offsets: x, y, x x, y y, x y."""
+    n = a.size
+    sx, sy, sxx = ring[0, slot, :n], ring[1, slot, :n], ring[2, slot, :n]
+    syy, sxy = ring[3, slot, :n], ring[4, slot, :n]
+    for j in range(n):
+        sx[j] = a[j] - offset_a
+    for j in range(n):
+        sy[j] = b[j] - offset_b
+    for j in range(n):
+        sxx[j] = sx[j] * sx[j]
+    for j in range(n):
+        syy[j] = sy[j] * sy[j]
+    for j in range(n):
+        sxy[j] = sx[j] * sy[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _load_masked(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    offset_a: float,
+    offset_b: float,
+    ring: NDArray[np.float64],
+    slot: int,
+) -> None:
+    """As `_load`, with the number of valid pixels as sixth; a missing pixel is 0 in all six."""
+    n = a.size
+    _load(a, b, offset_a, offset_b, ring, slot)
+    for j in range(n):
+        valid = a[j] == a[j] and b[j] == b[j]
+        ring[5, slot, j] = 1.0 if valid else 0.0
+        if not valid:
+            for q in range(5):
+                ring[q, slot, j] = 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _centred(n: float, sum_ab: float, sum_a: float, sum_b: float) -> float:
+    """``n * sum_ab - sum_a * sum_b``, rounded once where the two terms are close."""
+    p = n * sum_ab
+    q = sum_a * sum_b
+    return (p - q) + (fma(n, sum_ab, -p) - fma(sum_a, sum_b, -q))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _correlate(
+    count: NDArray[np.float64],
+    sx: NDArray[np.float64],
+    sy: NDArray[np.float64],
+    sxx: NDArray[np.float64],
+    syy: NDArray[np.float64],
+    sxy: NDArray[np.float64],
+    floor: float,
+    out: NDArray[np.float32],
+) -> int:
+    """One row of correlations from its moments; how many windows have to be worked out again."""
+    again = 0
+    for j in range(out.size):
+        n = count[j]
+        xx = _centred(n, sxx[j], sx[j], sx[j])
+        yy = _centred(n, syy[j], sy[j], sy[j])
+        xy = _centred(n, sxy[j], sx[j], sy[j])
+        r = xy / np.sqrt(xx * yy)
+        r = min(max(r, -1.0), 1.0)
+        sound = (xx > floor * (n * sxx[j])) & (yy > floor * (n * syy[j]))
+        flat = (sxx[j] == 0.0) | (syy[j] == 0.0) | (floor == 0.0)
+        out[j] = r if sound else (0.0 if flat else _AGAIN)
+    for j in range(out.size):
+        again += out[j] == _AGAIN
+    return again
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _ncc(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    offset_a: float,
+    offset_b: float,
+    window: int,
+    depth: NDArray[np.int64],
+    lag: NDArray[np.int64],
+    masked: bool,
+    least: float,
+    floor: float,
+    panel: int,
+    out: NDArray[np.float32],
+) -> int:
+    """The whole tile, one panel of columns after the other, each streamed row by row."""
+    width = out.shape[1]
+    quantities = 6 if masked else 5
+    first = np.zeros(depth.size, np.int64)
+    for k in range(1, depth.size):
+        first[k] = first[k - 1] + depth[k - 1]
+    ring = np.zeros((quantities, depth.sum(), panel + window - 1))
+    column = np.empty(panel + window - 1)
+    work = np.empty((depth.size, panel + window - 1))
+    total = np.empty((6, panel))
+    total[5, :] = float(window * window)
+
+    again = 0
+    for x0 in range(0, width, panel):
+        x1 = min(x0 + panel, width)
+        n = x1 - x0
+        m = n + window - 1
+        for row in range(a.shape[0]):
+            line_a, line_b = a[row, x0 : x0 + m], b[row, x0 : x0 + m]
+            slot = row % depth[0]
+            if masked:
+                _load_masked(line_a, line_b, offset_a, offset_b, ring, slot)
+            else:
+                _load(line_a, line_b, offset_a, offset_b, ring, slot)
+            y = row - window + 1
+            for q in range(quantities):
+                push_row(ring[q], first, depth, lag, row, column[:m])
+                if y >= 0:
+                    sum_along_row(column[:m], work, lag, window, total[q, :n])
+            if y < 0:
+                continue
+            line = out[y, x0:x1]
+            again += _correlate(
+                total[5, :n],
+                total[0, :n],
+                total[1, :n],
+                total[2, :n],
+                total[3, :n],
+                total[4, :n],
+                floor,
+                line,
+            )
+            if masked:
+                for j in range(n):
+                    if total[5, j] < least:
+                        again -= line[j] == _AGAIN
+                        line[j] = np.nan
+    return again
+
+
+def _work_out_again(
+    a: NDArray[Any], b: NDArray[Any], window: int, masked: bool, out: NDArray[np.float32]
+) -> None:
+    """Settle the marked windows: 0 where one is constant, else two passes over its pixels."""
+    band = max(window, _BAND_BYTES // (a.itemsize * a.shape[1]))
+    for y0 in range(0, out.shape[0], band):
+        y1 = min(y0 + band, out.shape[0])
+        columns = np.flatnonzero((out[y0:y1] == _AGAIN).any(axis=0))
+        if columns.size == 0:
+            continue
+        x0, x1 = int(columns[0]), int(columns[-1]) + 1
+        box = slice(y0, y1 + window - 1), slice(x0, x1 + window - 1)
+        part = out[y0:y1, x0:x1]
+        valid = ~(np.isnan(a[box]) | np.isnan(b[box])) if masked else None
+        for tile in (a, b):
+            low = high = tile[box]
+            if valid is not None:
+                low, high = np.where(valid, low, np.inf), np.where(valid, high, -np.inf)
+            constant = sliding_extreme(low, window, np.minimum) == sliding_extreme(
+                high, window, np.maximum
+            )
+            part[constant & (part == _AGAIN)] = 0.0
+        _two_passes(a[box], b[box], window, part)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _two_passes(a: NDArray[Any], b: NDArray[Any], window: int, out: NDArray[np.float32]) -> None:
+    """Correlation of the marked windows about the window's own means."""
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            if out[y, x] != _AGAIN:
+                continue
+            count = 0
+            base_a = base_b = sum_a = sum_b = 0.0
+            for i in range(y, y + window):
+                for j in range(x, x + window):
+                    u, v = np.float64(a[i, j]), np.float64(b[i, j])
+                    if u == u and v == v:
+                        if count == 0:
+                            base_a, base_b = u, v
+                        count += 1
+                        sum_a += u - base_a
+                        sum_b += v - base_b
+            mean_a, mean_b = sum_a / count, sum_b / count
+            aa = bb = ab = rest_a = rest_b = 0.0
+            for i in range(y, y + window):
+                for j in range(x, x + window):
+                    u, v = np.float64(a[i, j]), np.float64(b[i, j])
+                    if u == u and v == v:
+                        p = (u - base_a) - mean_a
+                        q = (v - base_b) - mean_b
+                        rest_a += p
+                        rest_b += q
+                        aa += p * p
+                        bb += q * q
+                        ab += p * q
+            aa -= rest_a * rest_a / count
+            bb -= rest_b * rest_b / count
+            ab -= rest_a * rest_b / count
+            r = ab / (np.sqrt(aa) * np.sqrt(bb))
+            out[y, x] = min(max(r, -1.0), 1.0)
