@@ -117,22 +117,34 @@ def blur_tile_masked(
     """
     known = np.where(valid, padded, padded.dtype.type(0))
     total = blur_tile(known, taps_y, taps_x)
-    weight = blur_tile(valid.view(np.uint8), taps_y, taps_x)
-    # The weight of a whole support, made by the same chain and so to the same last bit.
-    one_x = blur_tile(np.ones((1, taps_x.size)), np.ones(1), taps_x)
-    whole = blur_tile(np.repeat(one_x, taps_y.size, axis=0), taps_y, np.ones(1))[0, 0]
-
+    normalise(total, blur_tile(valid.view(np.uint8), taps_y, taps_x), taps_y, taps_x)
     if out is None:
         out = np.empty(total.shape)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        np.divide(total, weight, out=total, where=weight != whole)
-    total[weight == 0] = np.nan
     if not fill:
         h, w = total.shape
         ry, rx = taps_y.size // 2, taps_x.size // 2
         total[~valid[ry : ry + h, rx : rx + w]] = np.nan
     out[...] = total
     return out
+
+
+def normalise(
+    total: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    taps_y: NDArray[np.float64],
+    taps_x: NDArray[np.float64],
+) -> None:
+    """Divide blurred values by their blurred validity in place; NaN where nothing was in reach.
+
+    A pixel with nothing missing in reach keeps its bits, so that a tile which holds no missing
+    pixel and a larger one which holds some far away agree to the last bit.
+    """
+    # The weight of a whole support, made by the same chain and so to the same last bit.
+    one_x = blur_tile(np.ones((1, taps_x.size)), np.ones(1), taps_x)
+    whole = blur_tile(np.repeat(one_x, taps_y.size, axis=0), taps_y, np.ones(1))[0, 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        np.divide(total, weight, out=total, where=weight != whole)
+    total[weight == 0] = np.nan
 
 
 @njit(cache=True, nogil=True)
