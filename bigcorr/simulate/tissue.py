@@ -75,8 +75,8 @@ class Tissue:
             raise InputError(f"channels: got {self.channels}, takes 1 or more")
         if not self.cell >= 1:
             raise InputError(f"cell: got {self.cell}, takes 1 pixel or more")
-        if not 0 < self.level <= 10:
-            raise InputError(f"level: got {self.level}, takes a mean count above 0, at most 10")
+        if not 0 < self.level <= 100:
+            raise InputError(f"level: got {self.level}, takes a mean count above 0, at most 100")
         if not 0 <= self.background <= 0.03:
             raise InputError(f"background: got {self.background}, takes a share of 0 to 0.03")
 
