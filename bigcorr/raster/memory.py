@@ -88,7 +88,8 @@ class ArraySource(_LabelledSource):
     def _read(self, index: NDArray[np.intp], box: Box) -> NDArray[Any]:
         rows, columns = box.slices
         if index.size and np.array_equal(index, np.arange(index[0], index[0] + index.size)):
-            return self._data[index[0] : index[0] + index.size, rows, columns]
+            part = self._data[index[0] : index[0] + index.size, rows, columns]
+            return part.copy(order="C")  # what is read may be changed by the reader
         return self._data[index, rows, columns]
 
     def _data_stamp(self) -> str:

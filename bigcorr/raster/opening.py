@@ -120,7 +120,7 @@ class _Adapter:
             channels = np.atleast_1d(np.arange(self.shape[0])[key[0]])
         box, inside = _bounds(key[-2:], self._source.shape[1:])
         out = self._source.read(channels, box)[(slice(None), *inside)]
-        scalar = self._source.planar or np.ndim(key[0]) == 0 and not isinstance(key[0], slice)
+        scalar = self._source.planar or (np.ndim(key[0]) == 0 and not isinstance(key[0], slice))
         return out[0] if scalar else out
 
 

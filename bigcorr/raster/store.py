@@ -251,12 +251,18 @@ def start_partial(path: Path) -> Path:
 
 def finish_partial(path: Path) -> None:
     """Give a finished store its name: from here on, and not before, it can be taken for done."""
-    partial, old = partial_path(path), _old_path(path)
+    rename_into_place(partial_path(path), path)
+
+
+def rename_into_place(built: Path, path: Path) -> None:
+    """Move a finished store to its name, over the one that it replaces."""
+    old = _old_path(path)
     with writing(path):
-        _sync_folder(partial)
+        _sync_folder(built)
+        remove(old)
         if path.exists():
             os.replace(path, old)
-        os.replace(partial, path)
+        os.replace(built, path)
         _sync_folder(path.parent)
         remove(old)
 

@@ -96,7 +96,7 @@ class ZarrSource(BaseSource):
                 names = [_text(value) for value in np.asarray(self._group[wanted][...])]
             else:
                 names = _ome_labels(self._group)
-        if self.planar and self._location[1]:
+        if self.planar and self._location[1] not in ("", "raster"):
             names = [self._location[1].rsplit("/", 1)[-1]]
         fits = len(names) == self.shape[0] and len(set(names)) == len(names)
         return tuple(names) if fits else default_names(self.shape[0])
@@ -135,9 +135,7 @@ class ZarrSource(BaseSource):
 
     @functools.cached_property
     def _mask(self) -> zarr.Array[Any] | None:
-        if self._facts.get("kind") != "stack":
-            return None
-        return self._beside("mask", 2)
+        return self._beside("mask", 2) if self._facts else None
 
     def _beside(self, name: str, ndim: int) -> zarr.Array[Any] | None:
         """A companion array of the group, opened as the raster is."""
@@ -151,7 +149,7 @@ class ZarrSource(BaseSource):
             return None
         y, x = self.chunk
         part = self._blocks[:, box.y0 // y : -(-box.y1 // y), box.x0 // x : -(-box.x1 // x)]
-        return part.any(axis=(1, 2))
+        return np.asarray(part.any(axis=(1, 2)))
 
     def mask(self, box: Box) -> NDArray[np.bool_] | None:
         if self._mask is None:

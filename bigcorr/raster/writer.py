@@ -1,0 +1,237 @@
+"""Writing a raster by whole shards so that a killed run goes on where it was.
+
+`ShardWriter` builds ``PATH.partial/store`` and keeps one marker a finished shard beside it in
+``PATH.partial/done``; `finish` renames the store to PATH. The order of the steps is the promise:
+
+1. a shard's file that has no marker is removed before the shard is written (it may be torn);
+2. the shard is written and flushed to the disk;
+3. only then its marker appears, by a rename.
+
+So a marker always means a whole shard, and a store at PATH always means a finished run. One
+shard belongs to one call of `write`; calls may come from any process that sees the folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from bigcorr.errors import InputError
+from bigcorr.raster import store
+from bigcorr.raster.base import digest
+
+Unit = tuple[slice, ...]
+
+
+class ShardWriter:
+    """A (y, x) or (channel, y, x) raster under way to `path`.
+
+    Parameters
+    ----------
+    path : destination of the finished store.
+    shape, dtype : of the raster, two or three dimensions.
+    fingerprint : of everything that the values depend on. A run with the same one goes on where
+        an earlier one stopped; a finished store with another one is refused.
+    chunk, shard : (y, x) sizes in pixels.
+    name : of the array in the store.
+    attrs : facts to keep under the group's ``bigcorr`` attribute.
+    overwrite : replace a finished store at `path`.
+
+    Raises
+    ------
+    InputError : `path` holds something else.
+    RunError : the disk is full or refuses.
+
+    Notes
+    -----
+    Pickles as a path: workers of a cluster may call `write` on a shared file system.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        shape: Sequence[int],
+        dtype: Any,
+        *,
+        fingerprint: str,
+        chunk: int = store.CHUNK,
+        shard: int = store.SHARD,
+        name: str = "raster",
+        attrs: dict[str, Any] | None = None,
+        fill_value: float = 0,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.shape = tuple(int(n) for n in shape)
+        self.dtype = np.dtype(dtype)
+        self.name = name
+        if len(self.shape) not in (2, 3) or 0 in self.shape:
+            raise InputError(
+                f"a raster has the shape (channel, y, x) or (y, x), with pixels; got {self.shape}"
+            )
+        planar = len(self.shape) == 2
+        self._image = (self.shape[-2], self.shape[-1])
+        chunks, shards = store.clip_chunks(self._image, chunk, shard)
+        depth = max(1, store.SHARD_BYTES // (shards[0] * shards[1] * self.dtype.itemsize))
+        self.chunks = chunks if planar else (1, *chunks)
+        self.shards = shards if planar else (min(depth, self.shape[0]), *shards)
+        layout = [self.shape, self.dtype.str, self.chunks, self.shards, name]
+        self.fingerprint = digest(fingerprint, layout)
+        self._attrs = {"kind": "raster", **(attrs or {}), "fingerprint": self.fingerprint}
+        self._root = store.partial_path(self.path)
+        self.finished = self._is_finished(overwrite)
+        if not self.finished:
+            with store.writing(self.path):
+                self._prepare(fill_value)
+
+    def _is_finished(self, overwrite: bool) -> bool:
+        """True if `path` is this very run's result already."""
+        if not (self.path.exists() or self.path.is_symlink()):
+            store.check_destination(self.path, overwrite)
+            return False
+        if not overwrite and store.is_zarr(self.path):
+            try:
+                facts = dict(zarr.open_group(str(self.path), mode="r").attrs).get("bigcorr", {})
+            except Exception:  # whatever it is, it is not ours
+                facts = {}
+            if isinstance(facts, dict) and facts.get("fingerprint") == self.fingerprint:
+                return True
+            raise InputError(
+                f"{self.path} exists already and was made from other input or parameters; choose "
+                "another name or ask to overwrite it"
+            )
+        store.check_destination(self.path, overwrite)
+        return False
+
+    def _prepare(self, fill_value: float) -> None:
+        note = self._root / "fingerprint"
+        if note.is_file() and note.read_text() == self.fingerprint:
+            array = self._open()
+            for unit in self.pending:  # what has no marker may be torn
+                store.remove(self._file(array, unit))
+            return
+        store.remove(self._root)
+        (self._root / "done").mkdir(parents=True)
+        group = zarr.open_group(str(self._root / "store"), mode="w", zarr_format=3)
+        group.attrs["bigcorr"] = self._attrs
+        dims = ("channel", "y", "x")[-len(self.shape) :]
+        store.create_array(
+            group,
+            self.name,
+            shape=self.shape,
+            dtype=self.dtype,
+            chunks=self.chunks,
+            shards=self.shards,
+            dims=dims,
+            fill_value=fill_value,
+        )
+        _write_whole(note, self.fingerprint)
+
+    @property
+    def units(self) -> Iterator[Unit]:
+        """The shards, each as the slices of the raster that one `write` owns."""
+        ranges = (range(0, n, s) for n, s in zip(self.shape, self.shards, strict=True))
+        for corner in itertools.product(*ranges):
+            yield tuple(
+                slice(c, min(c + s, n))
+                for c, s, n in zip(corner, self.shards, self.shape, strict=True)
+            )
+
+    @property
+    def pending(self) -> list[Unit]:
+        """The shards that are not done yet."""
+        if self.finished:
+            return []
+        return [unit for unit in self.units if not self._marker(unit).exists()]
+
+    def write(self, unit: Unit, data: NDArray[Any]) -> None:
+        """Write one shard and mark it as done."""
+        if data.shape != tuple(part.stop - part.start for part in unit):
+            raise InputError(f"data of shape {data.shape} does not fit the shard {unit}")
+        with store.writing(self.path):
+            array = self._open()
+            array[unit] = np.ascontiguousarray(data, dtype=self.dtype)
+            file = self._file(array, unit)
+            if file.exists():  # a shard of nothing but fill is not stored
+                _flush(file)
+            _write_whole(self._marker(unit), self.fingerprint)
+
+    def finish(self, coords: dict[str, tuple[Sequence[str], Any]] | None = None) -> None:
+        """Add coordinates and give the store its name.
+
+        Parameters
+        ----------
+        coords : name -> (dims, values), as xarray takes them.
+        """
+        if self.finished:
+            return
+        left = self.pending
+        if left:
+            raise InputError(f"{self.path} cannot be finished: {len(left)} shards are missing")
+        root = self._root / "store"
+        with store.writing(self.path):
+            group = zarr.open_group(str(root), mode="r+")
+            extra = {name: value for name, value in (coords or {}).items() if name != self.name}
+            for name, (dims, values) in extra.items():
+                if name in group:  # from a run that was killed right here
+                    del group[name]
+                store.put_array(group, name, values, dims)
+            beside = [name for name, (dims, _) in extra.items() if tuple(dims) != (name,)]
+            if beside:
+                group[self.name].attrs["coordinates"] = " ".join(sorted(beside))
+            store.consolidate(root)
+        store.rename_into_place(root, self.path)
+        with store.writing(self.path):
+            store.remove(self._root)
+        self.finished = True
+
+    def _open(self) -> zarr.Array[Any]:
+        return store.open_array(self._root / "store", mode="r+", component=self.name)
+
+    def _marker(self, unit: Unit) -> Path:
+        index = (part.start // size for part, size in zip(unit, self.shards, strict=True))
+        return self._root / "done" / "-".join(str(i) for i in index)
+
+    def _file(self, array: zarr.Array[Any], unit: Unit) -> Path:
+        index = tuple(part.start // size for part, size in zip(unit, self.shards, strict=True))
+        return self._root / "store" / self.name / array.metadata.encode_chunk_key(index)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """A small file that is there whole or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def jsonable(value: Any) -> Any:
+    """`value` as JSON can hold it: NumPy scalars and arrays as numbers, the rest as text."""
+    if isinstance(value, dict):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return jsonable(value.tolist())
+    if isinstance(value, np.generic):
+        return jsonable(value.item())
+    try:
+        json.dumps(value)
+    except TypeError:
+        return str(value)
+    return value
