@@ -81,8 +81,7 @@ def blur_tile(
         out = np.empty(shape)
     if padded.dtype not in _NATIVE:
         padded = padded.astype(np.float64)
-    width = max(64, min(_PANEL_WIDTH, _RING_BYTES // (8 * taps_y.size)))
-    panels = -(-shape[1] // width)
+    panels = -(-shape[1] // _panel_width(taps_y.size))
     _blur(np.ascontiguousarray(padded), taps_y, taps_x, -(-shape[1] // max(panels, 1)), out)
     return out
 
@@ -126,6 +125,16 @@ def blur_tile_masked(
         total[~valid[ry : ry + h, rx : rx + w]] = np.nan
     out[...] = total
     return out
+
+
+def work_bytes(radius: tuple[int, int]) -> int:
+    """Bytes that `blur_tile` holds at most beside its tile and its result."""
+    taps = 2 * radius[0] + 1
+    return 8 * (taps + 2) * _panel_width(taps) + 24 * taps + 16 * radius[1]
+
+
+def _panel_width(taps: int) -> int:
+    return max(64, min(_PANEL_WIDTH, _RING_BYTES // (8 * taps)))
 
 
 def normalise(

@@ -35,6 +35,15 @@ _BAND_BYTES = (
 )  # what one band of rows may take while constant windows are looked for
 
 
+def exact_moments(window: int, *dtypes: Any) -> bool:
+    """Whether the moments of windows of such pixels are exact, about an offset of 0 as well.
+
+    Sums of squares of 16-bit integers are whole numbers of at most 53 bits up to this window.
+    """
+    small = (np.dtype(dtype).kind in "bui" and np.dtype(dtype).itemsize <= 2 for dtype in dtypes)
+    return window <= 1023 and all(small)
+
+
 def ncc_tile(
     a: NDArray[Any],
     b: NDArray[Any],
@@ -43,7 +52,7 @@ def ncc_tile(
     offset_b: float = 0.0,
     min_valid: float = 0.5,
     *,
-    integers: bool | None = None,
+    exact: bool | None = None,
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Correlation of two padded tiles over the window around each pixel.
@@ -51,16 +60,16 @@ def ncc_tile(
     Parameters
     ----------
     a, b : ndarray, shape (h + window - 1, w + window - 1)
-        The tiles with ``window // 2`` more pixels on each side; NaN is missing.
+        The tiles with ``window // 2`` more pixels on each side; what is not finite is missing.
     window : int
         Odd side of the window in pixels.
     offset_a, offset_b : float
         A value near the level of each whole raster, the same for all its tiles.
     min_valid : float
         Share of the window's pixels that must be valid in both.
-    integers : bool, optional
-        Both tiles hold integers of at most 16 bits (and NaN), and so do the offsets, whatever the
-        dtype they come in. By default this is read from the dtypes.
+    exact : bool, optional
+        Both tiles hold what `exact_moments` asks for (or NaN), whatever their dtype now is, and
+        the offsets are whole numbers of 16 bits. By default the dtypes are asked.
     out : ndarray of float32, shape (h, w), optional
 
     Returns
@@ -80,13 +89,12 @@ def ncc_tile(
     shape = a.shape[0] - window + 1, a.shape[1] - window + 1
     if out is None:
         out = np.empty(shape, np.float32)
-    if integers is None:
-        integers = all(x.dtype.kind in "bui" and x.dtype.itemsize <= 2 for x in (a, b))
-    # Sums of squares of 16-bit differences stay whole numbers of 53 bits up to this window.
-    exact = integers and window <= 1023 and offset_a.is_integer() and offset_b.is_integer()
+    if exact is None:
+        whole = float(offset_a).is_integer() and float(offset_b).is_integer()
+        exact = whole and exact_moments(window, a.dtype, b.dtype)
     dtype = np.result_type(_float_of(a), _float_of(b))
     a, b = (np.ascontiguousarray(x, dtype) for x in (a, b))
-    masked = bool(np.isnan(a).any() or np.isnan(b).any())
+    masked = not (np.isfinite(a).all() and np.isfinite(b).all())
     depth, lag = tree_levels(window)
     again = _ncc(
         a,
@@ -107,9 +115,18 @@ def ncc_tile(
     return out
 
 
+def work_bytes(tile: tuple[int, int], window: int) -> int:
+    """Bytes that `ncc_tile` holds at most beside its tiles as floats and its result."""
+    depth, _ = tree_levels(window)
+    rings = 8 * (6 * int(depth.sum()) + depth.size + 8) * (min(_PANEL_WIDTH, tile[1]) + window)
+    # Constant windows are looked for band by band: extremes of a tile, with two steps at a time.
+    band = max(window, _BAND_BYTES // (4 * (tile[1] + window))) + window
+    return rings + 6 * 8 * min(band, tile[0] + window) * (tile[1] + window)
+
+
 def _float_of(x: NDArray[Any]) -> type[np.floating]:
     """The smaller float type that holds every value of the tile's dtype, as far as there is one."""
-    small = x.dtype == np.float32 or (x.dtype.kind in "bui" and x.dtype.itemsize <= 2)
+    small = x.dtype.itemsize <= (4 if x.dtype.kind == "f" else 2)
     return np.float32 if small else np.float64
 
 
@@ -151,7 +168,7 @@ def _load_masked(
     n = a.size
     _load(a, b, offset_a, offset_b, ring, slot)
     for j in range(n):
-        valid = a[j] == a[j] and b[j] == b[j]
+        valid = np.isfinite(a[j]) and np.isfinite(b[j])
         ring[5, slot, j] = 1.0 if valid else 0.0
         if not valid:
             for q in range(5):
@@ -272,7 +289,7 @@ def _work_out_again(
         x0, x1 = int(columns[0]), int(columns[-1]) + 1
         box = slice(y0, y1 + window - 1), slice(x0, x1 + window - 1)
         part = out[y0:y1, x0:x1]
-        valid = ~(np.isnan(a[box]) | np.isnan(b[box])) if masked else None
+        valid = np.isfinite(a[box]) & np.isfinite(b[box]) if masked else None
         for tile in (a, b):
             low = high = tile[box]
             if valid is not None:
@@ -296,7 +313,7 @@ def _two_passes(a: NDArray[Any], b: NDArray[Any], window: int, out: NDArray[np.f
             for i in range(y, y + window):
                 for j in range(x, x + window):
                     u, v = np.float64(a[i, j]), np.float64(b[i, j])
-                    if u == u and v == v:
+                    if np.isfinite(u) and np.isfinite(v):
                         if count == 0:
                             base_a, base_b = u, v
                         count += 1
@@ -307,7 +324,7 @@ def _two_passes(a: NDArray[Any], b: NDArray[Any], window: int, out: NDArray[np.f
             for i in range(y, y + window):
                 for j in range(x, x + window):
                     u, v = np.float64(a[i, j]), np.float64(b[i, j])
-                    if u == u and v == v:
+                    if np.isfinite(u) and np.isfinite(v):
                         p = (u - base_a) - mean_a
                         q = (v - base_b) - mean_b
                         rest_a += p
