@@ -1,0 +1,344 @@
+"""Batch runs of per-pixel operators: tiles with their halo straight from storage to a Zarr store.
+
+One task reads, computes and writes one whole shard, so a raster of any size is thousands of tasks
+and not millions, and a run that was killed goes on with the shards that are missing. The values
+are those of `bigcorr.maps` to the last bit. What an operator computes lives in `operators`; how
+shards are kept in `raster.writer`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigcorr import __version__
+from bigcorr.errors import InputError
+from bigcorr.kernels.pad import halo_box
+from bigcorr.operators import TILE, Layer, Operator, compute_box, offset_of, offset_positions
+from bigcorr.raster.base import RasterSource
+from bigcorr.raster.source import as_source
+from bigcorr.raster.store import CHUNK, SHARD, partial_path, remove
+from bigcorr.raster.writer import ShardWriter, Unit
+from bigcorr.run.cluster import Pool, open_pool
+from bigcorr.run.progress import SILENT, Progress
+from bigcorr.tiles import Box, Shape, grid
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+READ_SIDES = (2048, 1024, 512, 256)
+"""Sides of the boxes that a shard may be read in; the largest that fits the memory is taken."""
+
+PROCESS_BYTES = 320 * 2**20
+"""What a process with the libraries loaded takes before it has read a pixel."""
+
+
+def run_map(
+    op: Operator,
+    sources: Sequence[Any],
+    out_path: str | os.PathLike[str],
+    *,
+    nodata: float | None = None,
+    chunk: int = CHUNK,
+    shard: int = SHARD,
+    attrs: dict[str, Any] | None = None,
+    resume: bool = True,
+    progress: Progress | None = None,
+    cluster: str | Client | Pool | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    memory: str | int | None = None,
+) -> dict[str, Any]:
+    """Carry out a per-pixel operator on rasters in storage and write the result as Zarr.
+
+    Parameters
+    ----------
+    op : Operator
+        `bigcorr.maps.NCC` or `bigcorr.maps.GaussianBlur`.
+    sources : paths or anything else that `as_source` takes, as many as the operator has inputs.
+        Two inputs have one channel each; one input may have several, which are mapped one by one.
+    out_path : path
+        The store: one array named after the operator, (y, x) or (channel, y, x).
+    nodata : float, optional
+        Value of missing pixels, instead of what the sources declare.
+    chunk, shard : int
+        Sides in pixels, of the stored chunks and of what one task writes.
+    attrs : dict, optional
+        Further facts to store.
+    resume : bool
+        Go on with what an earlier run of the same kind left; False starts afresh and replaces
+        what is there.
+    progress : Progress, optional
+        Is told of each finished shard.
+    cluster, workers, threads, memory
+        Where to run, as for `open_pool`; the values do not depend on it.
+
+    Returns
+    -------
+    dict
+        What was done: ``shape``, ``dtype``, ``units`` and ``units_done_before``, ``seconds``,
+        ``projected_bytes`` of a task, ``read_side``, ``slots``, ``dashboard``.
+
+    Raises
+    ------
+    InputError
+        The rasters do not fit the operator or each other, `out_path` holds another run's result,
+        or the memory is too small for any plan.
+    RunError
+        The disk is full, or a chunk cannot be read.
+    """
+    started = time.monotonic()
+    progress = progress or SILENT
+    opened = [as_source(source) for source in sources]
+    shape = _check(op, opened)
+    declared = [source.nodata if nodata is None else float(nodata) for source in opened]
+    facts = _facts(op, opened, declared)
+    planar = op.inputs > 1 or opened[0].planar
+    if resume:
+        _refuse_other_run(Path(out_path), facts)
+    else:
+        remove(partial_path(Path(out_path)))
+    writer = ShardWriter(
+        out_path,
+        shape if planar else (opened[0].shape[0], *shape),
+        op.out_dtype(*(source.dtype for source in opened)),
+        fingerprint=repr(sorted(facts.items())),
+        chunk=chunk,
+        shard=shard,
+        name=op.name,
+        attrs={**_inherited(opened[0]), **(attrs or {}), **facts, "cpu": platform.machine()},
+        overwrite=not resume,
+    )
+    units = sum(1 for _ in writer.units)
+    pending = writer.pending
+    summary: dict[str, Any] = {
+        "shape": list(writer.shape),
+        "dtype": writer.dtype.name,
+        "units": units,
+        "units_done_before": units - len(pending),
+    }
+    if pending:
+        if len(pending) < units:
+            progress.note(f"{units - len(pending)} of {units} shards are done already")
+        # Tasks carry what they need and no more: the sources pickle as paths.
+        with open_pool(cluster, workers=workers, threads=threads, memory=memory) as pool:
+            if pool.dashboard:
+                progress.note(f"dashboard: {pool.dashboard}")
+            side, projected = _fit(op, opened, writer, pool.memory_limit)
+            job = _Job(op, opened, declared, _offsets(op, opened, declared), writer, side)
+            progress(op.name, units - len(pending), units)
+            for done, _ in enumerate(pool.imap(_map_unit, ((job, unit) for unit in pending)), 1):
+                progress(op.name, units - len(pending) + done, units)
+            summary |= {
+                "projected_bytes": projected,
+                "read_side": side,
+                "slots": pool.slots,
+                "dashboard": pool.dashboard,
+            }
+    if not writer.finished:
+        writer.finish(_coords(opened[0], planar))
+    summary["seconds"] = round(time.monotonic() - started, 3)
+    return summary
+
+
+def projected_bytes(op: Operator, dtypes: Sequence[Any], side: int, shard: int = SHARD) -> int:
+    """Bytes that one task of a planar map holds at most, read in boxes of `side` pixels."""
+    return _task_bytes(op, dtypes, (side, side), shard * shard)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What every task of a run shares."""
+
+    op: Operator
+    sources: list[RasterSource]
+    nodata: list[float | None]
+    offsets: list[NDArray[np.float64]]
+    writer: ShardWriter
+    side: int
+
+
+def _map_unit(job: _Job, unit: Unit) -> None:
+    """Compute and write one shard."""
+    rows, columns = unit[-2:]
+    shard = Box(rows.start, rows.stop, columns.start, columns.stop)
+    planar = len(unit) == 2
+    channels = range(1) if planar else range(unit[0].start, unit[0].stop)
+    out = np.empty((len(channels), *shard.shape), job.writer.dtype)
+    for part in grid(shard.shape, job.side):
+        box = Box(part.y0 + shard.y0, part.y1 + shard.y0, part.x0 + shard.x0, part.x1 + shard.x0)
+        for k, channel in enumerate(channels):
+            _compute(job, channel, box, out[(k, *part.slices)])
+    job.writer.write(unit, out[0] if planar else out)
+
+
+def _compute(job: _Job, channel: int, box: Box, out: NDArray[Any]) -> None:
+    shape = job.sources[0].shape[1:]
+    held = halo_box(box, job.op.halo, shape)
+    layers = []
+    for source, nodata, offsets in zip(job.sources, job.nodata, job.offsets, strict=True):
+        valid = source.mask(held)
+        known = source.occupied(held)
+        empty = known is not None and not known[channel] and valid is None and nodata != 0
+        if empty and len(job.sources) == 1:
+            out[...] = 0  # an operator of one raster finds nothing where there is nothing
+            return
+        pixels = source.read([channel], held)[0]
+        layers.append(Layer(pixels, nodata, valid, float(offsets[channel])))
+    compute_box(job.op, layers, held, box, shape, out=out)
+
+
+def _check(op: Operator, sources: Sequence[RasterSource]) -> Shape:
+    """The shape of the rasters, or an `InputError` that names what does not fit."""
+    if len(sources) != op.inputs:
+        raise InputError(f"{op.name} takes {op.inputs} rasters, got {len(sources)}")
+    first = sources[0]
+    for source in sources:
+        if source.shape[1:] != first.shape[1:]:
+            raise InputError(
+                f"{source.path} has {source.shape[1]} x {source.shape[2]} pixels and "
+                f"{first.path} {first.shape[1]} x {first.shape[2]}: {op.name} takes rasters of "
+                "one shape"
+            )
+        if op.inputs > 1 and source.shape[0] != 1:
+            raise InputError(
+                f"{source.path} has {source.shape[0]} channels: {op.name} takes one of them, as "
+                f"{source.path}#CHANNEL"
+            )
+    shape = first.shape[1:]
+    op.check(*(source.dtype for source in sources), shape=shape)
+    return shape
+
+
+def _facts(
+    op: Operator, sources: Sequence[RasterSource], nodata: Sequence[float | None]
+) -> dict[str, Any]:
+    """All that the values depend on, as it is stored with them."""
+    if not dataclasses.is_dataclass(op):
+        raise TypeError(f"an operator is a dataclass, got {type(op).__name__}")
+    return {
+        "kind": "map",
+        "operator": op.name,
+        "parameters": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(op).items()
+        },
+        "sources": [source.path for source in sources],
+        "channels": [source.channels[0] if source.shape[0] == 1 else "all" for source in sources],
+        "nodata_in": list(nodata),
+        "inputs": [source.fingerprint() for source in sources],
+        "version": __version__,
+    }
+
+
+def _refuse_other_run(path: Path, facts: dict[str, Any]) -> None:
+    """Say in what way the run whose result, or begun result, lies at `path` was another."""
+    import zarr
+
+    for place in (path, partial_path(path) / "store"):
+        if not place.exists():
+            continue
+        try:
+            stored = dict(zarr.open_group(str(place), mode="r").attrs).get("bigcorr")
+        except Exception:  # no store: for the writer to refuse
+            continue
+        if not isinstance(stored, dict) or stored.get("kind") != "map":
+            continue
+        differences = list(_differences(stored, facts))
+        if differences:
+            begun = "" if place == path else " that was begun"
+            raise InputError(
+                f"{path} is the result{begun} of another run ({'; '.join(differences)}): choose "
+                "another name, or start afresh to replace it"
+            )
+
+
+def _differences(stored: dict[str, Any], facts: dict[str, Any]) -> list[str]:
+    flat = [{**given, **given.get("parameters", {})} for given in (stored, facts)]
+    named = [key for key in flat[1] if key not in ("kind", "parameters", "inputs", "channels")]
+    found = [
+        f"{key.removesuffix('_in')} {flat[0].get(key)} there, {flat[1][key]} here"
+        for key in named
+        if flat[0].get(key) != flat[1][key]
+    ]
+    if not found:
+        changed = [
+            path
+            for path, there, here in zip(
+                facts["sources"], stored.get("inputs", []), facts["inputs"], strict=False
+            )
+            if there != here
+        ]
+        found = [f"{path} has changed since" for path in changed]
+    return found
+
+
+def _inherited(source: RasterSource) -> dict[str, Any]:
+    """What a map keeps of its first raster's facts: where it lies."""
+    return {
+        key: source.attrs[key] for key in ("pixel_size", "origin", "crs") if key in source.attrs
+    }
+
+
+def _coords(source: RasterSource, planar: bool) -> dict[str, tuple[Sequence[str], Any]]:
+    coords: dict[str, tuple[Sequence[str], Any]] = {
+        axis: ((axis,), values) for axis, values in getattr(source, "coords", {}).items()
+    }
+    if not planar:
+        coords["channel"] = (("channel",), np.array(source.channels, dtype=str))
+    return coords
+
+
+def _offsets(
+    op: Operator, sources: Sequence[RasterSource], nodata: Sequence[float | None]
+) -> list[NDArray[np.float64]]:
+    """The offset of each channel of each source, from the positions that `wiring` takes too."""
+    if not op.needs_offset(*(source.dtype for source in sources)):
+        return [np.zeros(source.shape[0]) for source in sources]
+    offsets = []
+    for source, missing in zip(sources, nodata, strict=True):
+        rows, columns = (offset_positions(size) for size in source.shape[1:])
+        spots = [Box(y, y + 1, x, x + 1) for y in rows.tolist() for x in columns.tolist()]
+        pixels = np.stack([source.read(slice(None), spot)[:, 0, 0] for spot in spots], axis=1)
+        masks = [source.mask(spot) for spot in spots]
+        valid = None if masks[0] is None else np.array([m is None or m[0, 0] for m in masks])
+        offsets.append(np.array([offset_of(Layer(line, missing, valid)) for line in pixels]))
+    return offsets
+
+
+def _fit(
+    op: Operator, sources: Sequence[RasterSource], writer: ShardWriter, limit: int | None
+) -> tuple[int, int]:
+    """The largest side of the boxes to read that fits the memory, and the bytes a task takes."""
+    shape = writer.shape[-2:]
+    shard = min(writer.shards[-1], shape[1]) * min(writer.shards[-2], shape[0])
+    if len(writer.shape) == 3:
+        shard *= min(writer.shards[0], writer.shape[0])
+    dtypes = [source.dtype for source in sources]
+    needed = 0
+    for side in READ_SIDES:
+        needed = _task_bytes(op, dtypes, (min(side, shape[0]), min(side, shape[1])), shard)
+        if limit is None or needed + PROCESS_BYTES <= limit:
+            return side, needed
+    raise InputError(
+        f"memory: a task needs {(needed + PROCESS_BYTES) / 2**20:,.0f} MiB "
+        f"({PROCESS_BYTES / 2**20:,.0f} of them for the process) and may use "
+        f"{(limit or 0) / 2**20:,.0f}: takes more memory, fewer workers or a smaller shard"
+    )
+
+
+def _task_bytes(op: Operator, dtypes: Sequence[Any], read: Shape, shard: int) -> int:
+    held = (read[0] + 2 * op.halo[0]) * (read[1] + 2 * op.halo[1])
+    # What is read stands there twice while it is decoded, beside a mask.
+    reading = sum(held * (2 * np.dtype(dtype).itemsize + 1) for dtype in dtypes)
+    tile = min(read[0], TILE), min(read[1], TILE)
+    # The shard's result, and as much again while it is encoded.
+    return reading + op.tile_bytes(tile, *dtypes) + 2 * shard * op.out_dtype(*dtypes).itemsize
