@@ -114,6 +114,7 @@ class Settings(_Strict):
     threads: Annotated[int, Field(ge=1)] | None = None
     memory: str | None = None
     resume: bool = True
+    """Go on from what the same step finished before; else start afresh and replace it."""
 
 
 class Step(_Strict):
@@ -140,14 +141,33 @@ class Ingest(Step):
 
 
 class Simulate(Step):
-    """A stack of tissue with known truth."""
+    """Data with known truth: a stack of tissue, or a pair of images; unset options are its own."""
 
     command = "simulate"
 
     output: FilePath
-    channels: Annotated[int, Field(ge=1)] = 64
-    size: Annotated[tuple[int, int], BeforeValidator(_size_pair)] = (2048, 2048)
-    seed: Annotated[int, Field(ge=0)] = 0
+    kind: Literal["tissue", "images"] = "tissue"
+    size: Annotated[tuple[int, int], BeforeValidator(_size_pair)] | None = None
+    seed: int | None = None
+    channels: Annotated[int, Field(ge=1)] | None = None
+    cell: float | None = None
+    level: float | None = None
+    background: float | None = None
+    shift: Annotated[tuple[float, float], BeforeValidator(_number_pair)] | None = None
+    changed_fraction: float | None = None
+    noise: float | None = None
+
+    @model_validator(mode="after")
+    def _options_fit_the_kind(self) -> Simulate:
+        other = {"tissue": _IMAGE_OPTIONS, "images": _TISSUE_OPTIONS}[self.kind]
+        for name in other:
+            if getattr(self, name) is not None:
+                raise InputError(f"{name}: is not an option of kind {self.kind!r}")
+        return self
+
+
+_TISSUE_OPTIONS = ("channels", "cell", "level", "background")
+_IMAGE_OPTIONS = ("shift", "changed_fraction", "noise")
 
 
 class NCC(Step):
@@ -194,6 +214,7 @@ class Pairs(Step):
     nodata: float | None = None
     min_count: Annotated[float, Field(ge=0)] | None = None
     against: Names | None = None
+    plan_only: bool = False
 
 
 class Rank(Step):
@@ -204,7 +225,8 @@ class Rank(Step):
     result: FilePath
     by: str | None = None
     order: Literal["value", "z"] = "value"
-    top: Annotated[int, Field(ge=1)] | None = 20
+    sigma: float | None = None
+    top: Annotated[int, Field(ge=1)] | None = None
     output: FilePath | None = None
 
 

@@ -1,0 +1,253 @@
+"""Carrying a step out: the library is called, and what it says is put into words.
+
+The same functions serve a command and a step of a job file. Heavy imports stay inside them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bigcorr.cli import tables
+from bigcorr.cli.results import open_result
+from bigcorr.jobs import COMMANDS, Settings, Step, build, load_job, models
+from bigcorr.run.peak import PeakMemory
+from bigcorr.run.progress import Progress, clock, open_progress
+
+SHOWN_PAIRS = 20
+"""How many pairs `rank` prints where nobody says how many."""
+
+
+@dataclass
+class Outcome:
+    """What a step did: facts for ``--json``, and what to show to people."""
+
+    summary: dict[str, Any]
+    shown: list[Any] = field(default_factory=list)
+    is_answer: bool = False
+    """True where what is shown is what was asked for, which ``--quiet`` does not silence."""
+
+
+def command(
+    name: str, given: dict[str, Any], common: dict[str, Any], quiet: bool, as_json: bool
+) -> None:
+    """Carry out one command line and print its outcome."""
+    given = {key: value for key, value in given.items() if value is not None}
+    common = {key: value for key, value in common.items() if value is not None}
+    started = time.monotonic()
+    with PeakMemory() as peak, open_progress(quiet=quiet) as progress:
+        outcome = _carry_out(name, given, common, progress)
+    seconds = time.monotonic() - started
+    if as_json:
+        facts = {"command": name, **outcome.summary}
+        print(to_json(facts | {"seconds": round(seconds, 3), "peak_bytes": peak.bytes}))
+    elif outcome.is_answer:
+        tables.show(*outcome.shown)
+    elif not quiet:
+        tables.show(*outcome.shown, f"{clock(seconds)}, peak memory {tables.size(peak.bytes)}")
+
+
+def _carry_out(
+    name: str, given: dict[str, Any], common: dict[str, Any], progress: Progress
+) -> Outcome:
+    if name == "run":
+        return run_job(given["job"], common, progress)
+    if name == "demo":
+        from bigcorr.cli.demo import demo
+
+        return Outcome(*demo(given["output"], build(Settings, common), progress))
+    if name == "info":
+        from bigcorr.cli.info import describe
+
+        return Outcome(*describe(given["path"]), is_answer=True)
+    return perform(build(COMMANDS[name], given), build(Settings, common), progress)
+
+
+def to_json(facts: Any) -> str:
+    """One line of JSON; NaN and infinity, which JSON has not, become null.
+
+    >>> to_json({"value": float("nan"), "shape": (2, 3)})
+    '{"value": null, "shape": [2, 3]}'
+    """
+    return json.dumps(_plain(facts), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def run_job(path: str, common: dict[str, Any], progress: Progress) -> Outcome:
+    """Carry out a job file; what the command line says of the running overrides the file."""
+    job = load_job(path)
+    settings = build(Settings, {**job.model_dump(include=set(Settings.model_fields)), **common})
+    done = []
+    for number, step in enumerate(job.steps, start=1):
+        progress.note(f"step {number} of {len(job.steps)}: {step.command}")
+        done.append(perform(step, settings, progress))
+    steps = [
+        {"command": step.command, **outcome.summary}
+        for step, outcome in zip(job.steps, done, strict=True)
+    ]
+    shown = [part for outcome in done for part in outcome.shown]
+    return Outcome({"job": path, "steps": steps}, shown)
+
+
+def perform(step: Step, settings: Settings, progress: Progress) -> Outcome:
+    """Carry out one step."""
+    actions: dict[type[Step], Callable[..., Outcome]] = {
+        models.Ingest: _ingest,
+        models.Simulate: _simulate,
+        models.NCC: _ncc,
+        models.Blur: _blur,
+        models.Pairs: _pairs,
+        models.Rank: _rank,
+        models.Report: _report,
+    }
+    return actions[type(step)](step, settings, progress)
+
+
+def _ingest(step: models.Ingest, settings: Settings, progress: Progress) -> Outcome:
+    from bigcorr.raster.ingest import ingest
+
+    def make(**options: Any) -> dict[str, Any]:
+        summary = ingest(step.sources, step.output, progress=progress, **options)
+        channels, shape = summary["channels"], summary["shape"]
+        return summary | {"shape": [channels, *shape]}
+
+    options = step.model_dump(exclude={"sources", "output"}, exclude_none=True)
+    return _stack(step, make, options, settings, progress, step.sources)
+
+
+def _simulate(step: models.Simulate, settings: Settings, progress: Progress) -> Outcome:
+    from bigcorr.simulate import tissue
+    from bigcorr.simulate.store import write_images
+
+    def make(**options: Any) -> dict[str, Any]:
+        write = tissue if step.kind == "tissue" else write_images
+        summary = write(
+            step.output,
+            threads=_threads(settings),
+            progress=lambda done, total: progress("simulate", done, total),
+            **options,
+        )
+        return {key: value for key, value in summary.items() if key != "truth"}
+
+    options = step.model_dump(exclude={"output", "kind"}, exclude_none=True)
+    return _stack(step, make, options, settings, progress)
+
+
+def _stack(
+    step: models.Ingest | models.Simulate,
+    make: Callable[..., dict[str, Any]],
+    options: dict[str, Any],
+    settings: Settings,
+    progress: Progress,
+    sources: Sequence[str] = (),
+) -> Outcome:
+    """Make a stack, unless the very same step made it before."""
+    from bigcorr.run import receipt
+
+    stamp = receipt.fingerprint(step.command, step.model_dump(exclude={"output"}), sources)
+    summary = receipt.read(step.output, stamp) if settings.resume else None
+    if summary is None:
+        summary = make(overwrite=not settings.resume, **options)
+        receipt.leave(step.output, stamp, summary)
+    else:
+        progress.note(f"{step.output} was made by this very step already")
+    for warning in summary.get("warnings", []):
+        progress.note(f"note: {warning}")
+    shape = " x ".join(str(n) for n in summary["shape"])
+    text = f"{step.output}: {shape} (channels, rows, columns), {summary['dtype']}"
+    return Outcome({**summary, "output": step.output}, [text])
+
+
+def _rank(step: models.Rank, settings: Settings, progress: Progress) -> Outcome:
+    from bigcorr.pairs.ranking import measures_of, rank_pairs, write_pairs
+
+    with open_result(step.result) as result:
+        by = step.by or measures_of(result)[0]
+        pairs = rank_pairs(result, by, order=step.order, sigma=step.sigma)
+    summary: dict[str, Any] = {"result": step.result, "by": by, "pairs": len(pairs)}
+    if step.output is not None:
+        chosen = pairs if step.top is None else pairs.head(step.top)
+        write_pairs(chosen, step.output)
+        summary |= {"output": step.output, "written": len(chosen)}
+        return Outcome(summary, [f"{step.output}: {len(chosen)} pairs by {by}"])
+    chosen = pairs.head(step.top or SHOWN_PAIRS)
+    summary["top"] = json.loads(chosen.to_json(orient="records", double_precision=15))
+    return Outcome(summary, tables.ranking(chosen, by), is_answer=True)
+
+
+def _ncc(step: models.NCC, settings: Settings, progress: Progress) -> Outcome:
+    from bigcorr.operators import NCC
+
+    operator = NCC(window=step.window, boundary=step.boundary, min_valid=step.min_valid)
+    return _map(operator, [step.a, step.b], step, settings, progress)
+
+
+def _blur(step: models.Blur, settings: Settings, progress: Progress) -> Outcome:
+    from bigcorr.operators import GaussianBlur
+
+    operator = GaussianBlur(sigma=step.sigma, truncate=step.truncate, fill=step.fill)
+    return _map(operator, [step.source], step, settings, progress)
+
+
+def _map(
+    operator: Any,
+    sources: list[str],
+    step: models.NCC | models.Blur,
+    settings: Settings,
+    progress: Progress,
+) -> Outcome:
+    from bigcorr.run.map_job import run_map
+
+    summary = run_map(
+        operator,
+        sources,
+        step.output,
+        nodata=step.nodata,
+        progress=progress,
+        **settings.model_dump(),
+    )
+    return Outcome({**summary, "output": step.output}, [f"{step.output}"])
+
+
+def _pairs(step: models.Pairs, settings: Settings, progress: Progress) -> Outcome:
+    from bigcorr.run.pairs_job import run_pairs
+
+    options = step.model_dump(exclude={"stack", "output", "measures"}, exclude_none=True)
+    summary = run_pairs(
+        step.stack,
+        step.output,
+        measures=[(measure.name, measure.parameters) for measure in step.measures],
+        progress=progress,
+        **options,
+        **settings.model_dump(),
+    )
+    return Outcome({**summary, "output": step.output}, [f"{step.output}"])
+
+
+def _report(step: models.Report, settings: Settings, progress: Progress) -> Outcome:
+    from bigcorr.report import write_report
+
+    write_report(step.result, step.output, source=step.stack, by=step.by)
+    return Outcome({"output": step.output}, [step.output])
+
+
+def _threads(settings: Settings) -> int | None:
+    """Threads for work that stays in this process: as many as the workers would have in all."""
+    if settings.workers is None and settings.threads is None:
+        return None
+    return (settings.workers or 1) * (settings.threads or 1)

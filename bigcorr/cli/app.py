@@ -1,0 +1,324 @@
+"""The commands: what each takes, and nothing of how it is done.
+
+A command's function turns its options into the fields of a step (see `bigcorr.jobs`); carrying a
+step out is `actions`' part, the same for a command and for a job file. Nothing heavy is imported
+here, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from bigcorr import __version__
+from bigcorr.cli import options
+from bigcorr.cli.failure import BAD_INPUT, DONE, interruptible
+from bigcorr.cli.failure import report as report_failure
+from bigcorr.errors import InputError
+
+app = typer.Typer(
+    name="bigcorr",
+    help="Similarity of very large rasters: every pair of channels, or two images pixel by pixel.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Fields = dict[str, Any]
+
+_OUTPUT_OPTIONS = {"quiet": options.Quiet, "json": options.Json}
+_RUN_OPTIONS = {
+    "cluster": options.Cluster,
+    "workers": options.Workers,
+    "threads": options.Threads,
+    "memory": options.Memory,
+    "resume": options.Resume,
+}
+
+
+def command(**extra: Any) -> Callable[[Callable[..., Fields]], Callable[..., None]]:
+    """Register a function that makes a step's fields; `extra` common options are added to it."""
+
+    def register(make_fields: Callable[..., Fields]) -> Callable[..., None]:
+        @functools.wraps(make_fields)
+        def run(**given: Any) -> None:
+            common = {name: given.pop(name) for name in (*extra, *_OUTPUT_OPTIONS)}
+            from bigcorr.cli import actions
+
+            quiet, as_json = common.pop("quiet"), common.pop("json")
+            with interruptible():
+                actions.command(make_fields.__name__, make_fields(**given), common, quiet, as_json)
+
+        own = inspect.signature(make_fields, eval_str=True)
+        added = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=False if name in _OUTPUT_OPTIONS else None,
+                annotation=annotation,
+            )
+            for name, annotation in (extra | _OUTPUT_OPTIONS).items()
+        ]
+        parameters = [*own.parameters.values(), *added]
+        run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        app.command(name=make_fields.__name__)(run)
+        return run
+
+    return register
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"bigcorr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@command(**_RUN_OPTIONS)
+def ingest(
+    sources: Annotated[list[str], typer.Argument(help="Points tables, images, .npy, counts.")],
+    output: Annotated[str, typer.Argument(help="The stack to write.", metavar="DEST.zarr")],
+    bin: Annotated[float | None, typer.Option(help="Table units that make a pixel.")] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="A pixel's side, in the unit of the positions.")
+    ] = None,
+    origin: Annotated[
+        str | None, typer.Option(help="Where bins start; else the least position.", metavar="Y,X")
+    ] = None,
+    round: Annotated[
+        bool, typer.Option("--round", help="Round positions to bins instead of flooring them.")
+    ] = False,
+    normalize: Annotated[
+        str | None, typer.Option(help="log1p-cp10k: log1p of counts per 10 000.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of a table (x, y, gene, count), where their names do not tell.",
+            metavar="x=NAME,y=...",
+        ),
+    ] = None,
+    chunk: Annotated[int | None, typer.Option(help="Side of a chunk.")] = None,
+    shard: Annotated[int | None, typer.Option(help="Side of a shard (one file).")] = None,
+) -> Fields:
+    """Make a stack of channels from transcripts, images or arrays."""
+    fields = locals()
+    if columns is not None:
+        fields["columns"] = dict(item.partition("=")[::2] for item in columns.split(","))
+    return fields
+
+
+@command()
+def info(
+    path: Annotated[str, typer.Argument(help="A raster, a stack, a map or a result.")],
+) -> Fields:
+    """Say what a file or store holds."""
+    return locals()
+
+
+@command(**_RUN_OPTIONS)
+def simulate(
+    output: Annotated[str, typer.Argument(help="The stack to write.", metavar="OUT.zarr")],
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="Tissue, or a pair of images.", metavar="tissue|images", show_default="tissue"
+        ),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Side in pixels, or Y,X.", metavar="N|Y,X")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed, the same pixels.")] = None,
+    channels: Annotated[int | None, typer.Option(help="Number of channels of tissue.")] = None,
+    cell: Annotated[
+        float | None, typer.Option(help="Pixels of a cell, the unit of every pattern.")
+    ] = None,
+    level: Annotated[float | None, typer.Option(help="Highest mean count of a pixel.")] = None,
+    background: Annotated[
+        float | None, typer.Option(help="Count outside a pattern, as a share of that inside.")
+    ] = None,
+    shift: Annotated[
+        str | None, typer.Option(help="Shift of the second image.", metavar="DY,DX")
+    ] = None,
+    changed_fraction: Annotated[
+        float | None, typer.Option(help="Share of the images that changed.")
+    ] = None,
+    noise: Annotated[float | None, typer.Option(help="Noise of the images.")] = None,
+) -> Fields:
+    """Make data with known truth: tissue whose channels share patterns, or a pair of images."""
+    return locals()
+
+
+@command(**_RUN_OPTIONS)
+def ncc(
+    a: Annotated[str, typer.Argument(help="PATH or PATH#CHANNEL.", metavar="A")],
+    b: Annotated[str, typer.Argument(help="The same place, of the same shape.", metavar="B")],
+    output: options.Output,
+    window: Annotated[int | None, typer.Option(help="Side of the window, odd.")] = None,
+    boundary: Annotated[
+        str | None, typer.Option(help="Outside the raster.", metavar="reflect|nearest|nan")
+    ] = None,
+    min_valid: Annotated[float | None, typer.Option(help="Least valid share of a window.")] = None,
+    nodata: options.NoData = None,
+) -> Fields:
+    """Map the similarity of two images at every pixel, in [-1, 1]."""
+    return locals()
+
+
+@command(**_RUN_OPTIONS)
+def blur(
+    source: Annotated[str, typer.Argument(help="PATH or PATH#CHANNEL.")],
+    output: options.Output,
+    sigma: Annotated[float, typer.Option(help="Standard deviation in pixels.")],
+    truncate: Annotated[float | None, typer.Option(help="Radius of the kernel, in sigmas.")] = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Give missing pixels the blur of their neighbours.")
+    ] = False,
+    nodata: options.NoData = None,
+) -> Fields:
+    """Blur an image or a stack by a Gaussian; missing pixels stay missing."""
+    return locals()
+
+
+@command(**_RUN_OPTIONS)
+def pairs(
+    stack: Annotated[str, typer.Argument(help="The channels to compare.")],
+    output: options.Output,
+    measures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--measure",
+            "-m",
+            help="Repeat for several: pearson, cosine, ncc:window=32,stride=16 ...",
+            metavar="MEASURE",
+            show_default="pearson",
+        ),
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Blur first; 2 to 3 for sparse counts.")
+    ] = None,
+    window: Annotated[int | None, typer.Option(help="Window of measures that have one.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Step between windows.")] = None,
+    contrast_floor: Annotated[
+        float | None, typer.Option(help="Contrast below which a window counts for little.")
+    ] = None,
+    significance: Annotated[
+        bool, typer.Option(help="Null mean and sd of every pair, by its autocorrelation.")
+    ] = True,
+    mask: Annotated[
+        str | None, typer.Option(help="Pixels that count (tissue, land).", metavar="PATH|auto")
+    ] = None,
+    nodata: options.NoData = None,
+    min_count: Annotated[
+        float | None, typer.Option(help="Leave out channels of a smaller total count.")
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these channels against all; repeat.", metavar="CHANNEL"),
+    ] = None,
+    plan_only: Annotated[
+        bool,
+        typer.Option("--plan-only", help="Print the plan and the memory it needs; run nothing."),
+    ] = False,
+) -> Fields:
+    """Compare every pair of channels."""
+    return {**locals(), "measures": measures or ["pearson"]}
+
+
+@command()
+def rank(
+    result: Annotated[str, typer.Argument(help="What `pairs` wrote.", metavar="RESULT.zarr")],
+    by: Annotated[str | None, typer.Option(help="The measure; the first, if not given.")] = None,
+    order: Annotated[
+        str | None, typer.Option(help="By similarity, or by evidence.", metavar="value|z")
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Which blur, where the result has several.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="How many pairs.", show_default="20 shown, all written")
+    ] = None,
+    output: options.OptionalOutput = None,
+) -> Fields:
+    """Show the pairs, most similar first, or write them to .parquet or .csv."""
+    return locals()
+
+
+@command()
+def report(
+    result: Annotated[str, typer.Argument(help="What `pairs` wrote.", metavar="RESULT.zarr")],
+    output: options.Output,
+    by: Annotated[str | None, typer.Option(help="The measure; the first, if not given.")] = None,
+    stack: Annotated[
+        str | None, typer.Option(help="The stack, if it moved since.", show_default="as recorded")
+    ] = None,
+) -> Fields:
+    """Write a result as one HTML file that needs no network."""
+    return locals()
+
+
+@command(**_RUN_OPTIONS)
+def run(
+    job: Annotated[str, typer.Argument(help="The job file.", metavar="JOB.yaml")],
+) -> Fields:
+    """Carry out a job file, step by step."""
+    return locals()
+
+
+@command(**_RUN_OPTIONS)
+def demo(
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Folder to write to.", metavar="DIR")
+    ] = "demo-output",
+) -> Fields:
+    """Rank simulated tissue with a known answer, map a real pair, and write a report."""
+    return locals()
+
+
+# typer has carried its own copy of click since 0.20 and used the installed one before.
+_UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+def main() -> None:
+    """Run the command line and leave with its exit status."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(arguments: list[str]) -> int:
+    try:
+        status = app(arguments, prog_name="bigcorr", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else DONE
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())  # type: ignore[attr-defined]
+            return BAD_INPUT
+        return report_failure(InputError(_usage_message(error)))
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        return report_failure(error)
+
+
+def _usage_message(error: Exception) -> str:
+    message = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    return f"{message}; see `{context.command_path} --help`" if context else message

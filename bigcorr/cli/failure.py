@@ -1,0 +1,107 @@
+"""How a command ends: one line on stderr and an exit status, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bigcorr.errors import InputError, RunError
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+TRACEBACK = "BIGCORR_TRACEBACK"
+"""Set this environment variable to 1 to see where an error came from."""
+
+_BAD_INPUT_ERRNOS = {
+    errno.ENOENT,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.EROFS,
+}
+
+
+class Interrupted(Exception):
+    """Ctrl-C, or the end of a batch job's time; the status says which."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Make Ctrl-C and SIGTERM an `Interrupted` that unwinds like any other error."""
+
+    def stop(signum: int, frame: object) -> None:
+        raise Interrupted(TERMINATED if signum == signal.SIGTERM else INTERRUPTED)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(INTERRUPTED) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def report(error: Exception) -> int:
+    """Say in one line on stderr what went wrong, and return the exit status."""
+    if isinstance(error, Interrupted):
+        _say("interrupted; the same command goes on from what is done")
+        return error.status
+    if os.environ.get(TRACEBACK, "0") not in ("", "0"):
+        import traceback
+
+        traceback.print_exception(error)
+    status, message = explain(error)
+    _say(f"error: {message}")
+    return status
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """The exit status of an error, and the error in one line."""
+    if _is_disk_full(error):
+        name = getattr(error, "filename", None)
+        message = str(error) if isinstance(error, RunError) else "no space left on the device"
+        return FAILED, _flat(f"{message}: {name}" if name else message)
+    if isinstance(error, InputError):
+        return BAD_INPUT, _flat(str(error))
+    if isinstance(error, OSError) and error.errno in _BAD_INPUT_ERRNOS:
+        reason = (error.strerror or str(error)).lower()
+        return BAD_INPUT, _flat(f"{error.filename}: {reason}" if error.filename else reason)
+    if isinstance(error, RunError):
+        return FAILED, _flat(str(error))
+    if isinstance(error, ValueError):
+        return BAD_INPUT, _flat(str(error))
+    if isinstance(error, MemoryError):
+        return FAILED, _flat(f"out of memory: {error}" if str(error) else "out of memory")
+    return FAILED, _flat(f"{type(error).__name__}: {error} ({TRACEBACK}=1 shows where)")
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether the error, or what caused it, is a full disk; compiled codecs say it in words."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _flat(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _say(message: str) -> None:
+    sys.stdout.flush()
+    print(f"bigcorr: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,150 @@
+"""The demo: simulated tissue with a known answer, ranked and judged; a real pair of images, mapped.
+
+The library's own functions in the order a user would call them. How the outcome is printed is the
+command line's part.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bigcorr.errors import InputError
+from bigcorr.run.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASURES = ("pearson", "ncc")
+SIGMA = 2.0
+
+
+@dataclass(frozen=True)
+class DemoOutcome:
+    """What the demo made.
+
+    Attributes
+    ----------
+    stack, result, ncc_map, report : paths of what was written.
+    rankings : the ranked table by each measure.
+    precision : a row a kind of pattern, a column of average precision a measure.
+    image_ncc : median and mean of the NCC map of the real pair.
+    """
+
+    stack: Path
+    result: Path
+    ncc_map: Path
+    report: Path
+    rankings: dict[str, pd.DataFrame]
+    precision: pd.DataFrame
+    image_ncc: dict[str, float]
+
+
+def run_demo(
+    folder: str | os.PathLike[str] = "demo-output",
+    *,
+    channels: int = 64,
+    size: int = 1024,
+    progress: Progress = SILENT,
+    **running: Any,
+) -> DemoOutcome:
+    """Simulate, rank, judge, map and report, all below `folder`.
+
+    Parameters
+    ----------
+    folder : made if it is not there; what an earlier demo wrote in it is replaced.
+    channels, size : of the simulated tissue (a square).
+    progress : told how far it is.
+    **running : ``cluster``, ``workers``, ``threads``, ``memory`` of the runs.
+
+    Raises
+    ------
+    InputError
+        scikit-image, whose bundled pictures are the real pair, is not installed.
+    """
+    import xarray as xr
+
+    from bigcorr.pairs.ranking import group_precision, rank_pairs
+    from bigcorr.report import write_report
+    from bigcorr.run.pairs_job import run_pairs
+    from bigcorr.simulate import tissue
+
+    images = real_pair()
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    stack, result = folder / "tissue.zarr", folder / "pairs.zarr"
+
+    simulated = tissue(
+        stack,
+        channels=channels,
+        size=size,
+        overwrite=True,
+        progress=lambda done, total: progress("simulate", done, total),
+    )
+    run_pairs(
+        stack,
+        result,
+        measures=list(MEASURES),
+        sigma=SIGMA,
+        resume=False,
+        progress=progress,
+        **running,
+    )
+    with xr.open_zarr(result) as sim:
+        rankings = {measure: rank_pairs(sim, measure) for measure in MEASURES}
+    precision = {m: group_precision(rankings[m], simulated["truth"]) for m in MEASURES}
+    table = precision[MEASURES[0]][["pattern", "pairs", "same_group"]].copy()
+    for measure in MEASURES:
+        table[measure] = precision[measure]["average_precision"]
+
+    ncc_map, image_ncc = map_real_pair(images, folder, progress=progress, **running)
+    report = folder / "report.html"
+    write_report(result, report, source=stack)
+    return DemoOutcome(stack, result, ncc_map, report, rankings, table, image_ncc)
+
+
+def real_pair() -> np.ndarray:
+    """Two colour bands of a real picture of the sky, (2, y, x): the Hubble Deep Field.
+
+    Red and blue light show the same galaxies with different strength: similar wherever there is
+    something, not where there is only noise.
+    """
+    try:
+        from skimage import data
+    except ImportError:
+        raise InputError(
+            "the demo takes its pictures from scikit-image: pip install 'bigcorr[demo]'"
+        ) from None
+    picture = data.hubble_deep_field()
+    return np.ascontiguousarray(np.moveaxis(picture[..., [0, 2]], -1, 0))
+
+
+def map_real_pair(
+    images: np.ndarray, folder: Path, *, progress: Progress = SILENT, **running: Any
+) -> tuple[Path, dict[str, float]]:
+    """The NCC map of the real pair as a store, and its median and mean."""
+    import xarray as xr
+
+    from bigcorr.operators import NCC
+    from bigcorr.raster import save_raster
+    from bigcorr.run.map_job import run_map
+
+    pictures, out = folder / "hubble.zarr", folder / "hubble_ncc.zarr"
+    bands = xr.DataArray(images, dims=("channel", "y", "x"), coords={"channel": ["red", "blue"]})
+    save_raster(bands, pictures, overwrite=True)
+    run_map(
+        NCC(window=15),
+        [f"{pictures}#red", f"{pictures}#blue"],
+        out,
+        resume=False,
+        progress=progress,
+        **running,
+    )
+    from bigcorr.raster import open_raster
+
+    values = open_raster(out).values
+    return out, {"median": float(np.median(values)), "mean": float(values.mean())}
