@@ -1,0 +1,221 @@
+"""Periodograms of tiles in bins of frequency, and the patch spectra of windowed NCC.
+
+NumPy and SciPy only; one tile in, binned sums out. Sums over all lags of a product of two
+autocovariances are sums over all frequencies of a product of two periodograms (Parseval), and those
+are never negative: that is why significance works with frequencies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def _edges(count: int, exact: int, growth: float) -> list[int]:
+    """Starts of the bins of the indices 0 .. count - 1: single ones first, then wider and wider."""
+    starts = list(range(min(exact, count)))
+    position = float(exact)
+    while position < count:
+        starts.append(int(position))
+        position = max(position + 1, position * growth)
+    return starts
+
+
+@dataclass(frozen=True)
+class FrequencyBins:
+    """Bins of the half plane that ``rfft2`` of a (rows, columns) array gives.
+
+    Fine near frequency zero and wider in proportion further out, so that a spectrum of any size
+    becomes a few thousand numbers.
+    """
+
+    rows: int
+    columns: int
+    exact: int = 24
+    growth: float = 1.12
+
+    @property
+    def row_starts(self) -> NDArray[np.intp]:
+        """Starts along the first axis after ``fftshift``: negative frequencies, then the others."""
+        negative, positive = self.rows // 2, self.rows - self.rows // 2
+        up = _edges(positive, self.exact, self.growth)
+        # Bins of negative frequencies mirror the positive ones: -1 is index negative - 1.
+        down = [s for s in _edges(negative + 1, self.exact, self.growth) if s > 0]
+        ends = [negative - s for s in down]  # last index of each mirrored bin
+        starts = sorted({0, *(end + 1 for end in ends[1:])}) if ends else []
+        return np.array([*starts, *(negative + s for s in up)], dtype=np.intp)
+
+    @property
+    def column_starts(self) -> NDArray[np.intp]:
+        return np.array(_edges(self.columns // 2 + 1, self.exact, self.growth), dtype=np.intp)
+
+    @property
+    def weights(self) -> Floats:
+        """(columns // 2 + 1,) how often each column of the half plane stands in the whole plane."""
+        weights = np.full(self.columns // 2 + 1, 2.0)
+        weights[0] = 1
+        if self.columns % 2 == 0:
+            weights[-1] = 1
+        return weights
+
+    def sum(self, power: NDArray[Any]) -> Floats:
+        """Binned sums over the whole plane, (row bins, column bins) float64."""
+        weighted = np.fft.fftshift(power, axes=0) * self.weights
+        rows = np.add.reduceat(weighted, self.row_starts, axis=0)
+        return np.add.reduceat(rows, self.column_starts, axis=1).astype(np.float64)
+
+    @property
+    def counts(self) -> Floats:
+        """Frequencies of the whole plane in each bin."""
+        return self.sum(np.ones((self.rows, self.columns // 2 + 1)))
+
+    def index_bounds(self) -> tuple[Floats, Floats]:
+        """Least absolute frequency index in each row bin and in each column bin."""
+        index = np.abs(np.fft.fftshift(np.fft.fftfreq(self.rows, 1 / self.rows)))
+        rows = np.minimum.reduceat(index, self.row_starts)
+        columns = self.column_starts.astype(np.float64)
+        return rows, columns
+
+
+def power_spectrum(x: Floats, padded: bool) -> tuple[NDArray[Any], tuple[int, int]]:
+    """``|rfft2(x)|^2`` and the shape of the transform; `padded` with as many zeros again."""
+    shape = (
+        (scipy.fft.next_fast_len(2 * x.shape[0]), scipy.fft.next_fast_len(2 * x.shape[1], True))
+        if padded
+        else x.shape
+    )
+    transform = scipy.fft.rfft2(x, shape)
+    return transform.real**2 + transform.imag**2, shape
+
+
+def short_lags(power: NDArray[Any], shape: tuple[int, int], reach: tuple[int, int]) -> Floats:
+    """Autocovariance sums at lags of the half plane, (2 ry + 1, rx + 1), from a power spectrum."""
+    lags = scipy.fft.irfft2(power, shape)
+    half = lags[:, : reach[1] + 1]
+    return np.concatenate([half[-reach[0] :] if reach[0] else half[:0], half[: reach[0] + 1]])
+
+
+def block_means(x: Floats, side: int) -> Floats:
+    """Means of side x side blocks; what is left over at the end of an axis is left out."""
+    if side == 1:
+        return x
+    height, width = x.shape[0] // side * side, x.shape[1] // side * side
+    blocks = x[:height, :width].reshape(height // side, side, width // side, side)
+    return blocks.mean(axis=(1, 3))
+
+
+def low_modes(window: int) -> list[tuple[int, int]]:
+    """The smoothest 2-D cosine modes (y, x) of a window, without its mean: orders up to 3."""
+    return [
+        (p, q)
+        for p in range(min(window, 4))
+        for q in range(min(window, 4))
+        if 0 < p + q <= 3
+    ]
+
+
+@lru_cache(maxsize=32)
+def _dct_rows(window: int, modes: int) -> Floats:
+    """The first `modes` orthonormal DCT-II vectors of length `window`, (modes, window)."""
+    return scipy.fft.dct(np.eye(window), axis=0, norm="ortho")[:modes]
+
+
+@dataclass(frozen=True)
+class PatchField:
+    """The stride windows of a tile as contrast-weighted unit vectors, in a few cosine modes.
+
+    coefficients : (modes, ny, nx), in the order of `low_modes`.
+    alive : (ny, nx) bool, windows with enough valid pixels.
+    """
+
+    coefficients: Floats
+    alive: NDArray[np.bool_]
+    _factor: Floats
+    _mean: Floats
+    _x: Floats
+    _valid: Floats | None
+    _window: int
+    _stride: int
+
+    @classmethod
+    def of(
+        cls, x: Floats, valid: NDArray[np.uint8] | None, window: int, stride: int,
+        floor: float, least: int,
+    ) -> PatchField:  # fmt: skip
+        """Cut `x` (h, w) into windows; `floor` is ``contrast_floor^2 sd^2 window^2``."""
+        views = np.lib.stride_tricks.sliding_window_view
+
+        def box(field: Floats) -> Floats:
+            rows = views(field, window, axis=1)[:, ::stride].sum(axis=-1)
+            return views(rows, window, axis=0)[::stride].sum(axis=-1)
+
+        known = None if valid is None else (valid != 0).astype(np.float64)
+        values = x if known is None else x * known
+        sums, squares = box(values), box(values * values)
+        count = np.full(sums.shape, float(window * window)) if known is None else box(known)
+        alive = count >= least
+        mean = sums / np.maximum(count, 1.0)
+        ss = squares - count * mean**2
+        busy = alive & (ss > 1e-12 * squares)
+        ss = np.where(busy, ss, 1.0)
+        factor = np.where(busy, 1.0 / np.sqrt(ss + floor), 0.0)
+
+        modes = low_modes(window)
+        order = max((max(mode) for mode in modes), default=0) + 1
+        basis = _dct_rows(window, order)
+
+        def low(field: Floats) -> Floats:
+            along_x = views(field, window, axis=1)[:, ::stride] @ basis.T  # (h, nx, q)
+            return views(along_x, window, axis=0)[::stride] @ basis.T  # (ny, nx, q, p)
+
+        full = low(values)
+        if known is not None:
+            full = full - mean[..., None, None] * low(known)
+        chosen = [full[:, :, q, p] * factor for p, q in modes]
+        coefficients = np.array(chosen) if chosen else np.zeros((0, *factor.shape))
+        return cls(coefficients, alive, factor, mean, values, known, window, stride)
+
+    def lag_products(self, lags: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Sums of ``c(k) c(k + h)'`` over pairs of windows a lag h apart, and how many pairs.
+
+        lags : (n, 2); gives (n, modes, modes) and (n,).
+        """
+        modes, ny, nx = self.coefficients.shape
+        products = np.zeros((len(lags), modes, modes))
+        pairs = np.zeros(len(lags))
+        for i, (hy, hx) in enumerate(lags.tolist()):
+            if abs(hy) >= ny or abs(hx) >= nx:
+                continue
+            a = np.s_[max(0, -hy) : ny - max(0, hy), max(0, -hx) : nx - max(0, hx)]
+            b = np.s_[max(0, hy) : ny + min(0, hy), max(0, hx) : nx + min(0, hx)]
+            left = self.coefficients[:, a[0], a[1]].reshape(modes, -1)
+            right = self.coefficients[:, b[0], b[1]].reshape(modes, -1)
+            products[i] = left @ right.T
+            pairs[i] = np.count_nonzero(self.alive[a] & self.alive[b])
+        return products, pairs
+
+    def mode_energy(self, most: int) -> tuple[Floats, int]:
+        """Sum of squared cosine coefficients of at most `most` windows, (window, window).
+
+        The windows are spread evenly over those that vary; also gives how many they stand for.
+        """
+        window, stride = self._window, self._stride
+        busy = np.argwhere(self._factor > 0)
+        if len(busy) == 0:
+            return np.zeros((window, window)), 1
+        step = -(-len(busy) // most)
+        energy = np.zeros((window, window))
+        for y, x in busy[::step].tolist():
+            place = np.s_[y * stride : y * stride + window, x * stride : x * stride + window]
+            patch = (self._x[place] - self._mean[y, x]) * self._factor[y, x]
+            if self._valid is not None:
+                patch = patch * self._valid[place]
+            energy += np.square(scipy.fft.dctn(patch, norm="ortho"))
+        return energy, step

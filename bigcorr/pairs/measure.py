@@ -1,0 +1,143 @@
+"""What a measure is: the protocol, the tile it sees, and how partial results add up.
+
+A measure of similarity over all pairs is a Gram matrix of suitable features and a formula on it.
+`Features` turns tiles into partial sums (several measures may share one), `Measure` turns the sums
+into a matrix. Adding a measure is adding one file with both. No I/O and no dask here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigcorr.tiles import Box
+
+Partial = dict[str, NDArray[np.float64]]
+"""Sums by name; partials of disjoint tiles add up element by element."""
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """What the statistics pass knows of each channel of the blurred stack.
+
+    All arrays are (channel,) float64. ``z = (x - offset) / scale`` are the values that features are
+    made of; `offset` and `scale` are exact in float32 for integer data, so z is too.
+    """
+
+    n: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    def select(self, channels: Any) -> ChannelStatistics:
+        """The same for some of the channels."""
+        return ChannelStatistics(**{k: v[channels] for k, v in self.__dict__.items()})
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows of the pair matrix are asked for: all channels, or some against all."""
+
+    channels: int
+    rows: NDArray[np.int64]
+    symmetric: bool
+
+    @classmethod
+    def of(cls, channels: int, against: list[int] | None = None) -> Selection:
+        if against is None:
+            return cls(channels, np.arange(channels), True)
+        return cls(channels, np.asarray(against, dtype=np.int64), False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.rows), self.channels
+
+
+@dataclass
+class PairTile:
+    """One tile of all channels, blurred and standardised.
+
+    Attributes
+    ----------
+    core : Box
+        The pixels (and window corners) that this tile stands for.
+    reach : Box
+        What the arrays cover: the core and what windows need below and to the right of it.
+    z : (channel, h, w) float32
+        Standardised values, 0 where missing.
+    valid : (0, 1 or channel, h, w) uint8
+        Valid pixels: none stored where all are, one plane where all channels share it.
+    marks : (channel, ceil(h / 32), ceil(w / 32)) uint8
+        0 where a cell of z is all zero.
+    statistics : ChannelStatistics
+    """
+
+    core: Box
+    reach: Box
+    z: NDArray[np.float32]
+    valid: NDArray[np.uint8]
+    marks: NDArray[np.uint8]
+    statistics: ChannelStatistics
+
+
+class Features(Protocol):
+    """Tiles to sums. Frozen and hashable: equal features are computed once for all measures."""
+
+    @property
+    def extent(self) -> int:
+        """Pixels needed below and to the right of the core."""
+        ...
+
+    def add(self, tile: PairTile, selection: Selection, partial: Partial) -> None:
+        """Add the tile's sums to `partial`."""
+        ...
+
+    def workspace_bytes(self, channels: int) -> int:
+        """Bytes that `add` needs beside the tile and the partial."""
+        ...
+
+    def partial_bytes(self, selection: Selection, differing: bool) -> int:
+        """Bytes of a partial; `differing` where channels may miss different pixels."""
+        ...
+
+
+class Measure(Protocol):
+    """Sums to a matrix."""
+
+    name: ClassVar[str]
+    kind: ClassVar[Literal["similarity", "distance"]]
+    range: ClassVar[tuple[float, float]]
+    symmetric: ClassVar[bool]
+    distribution: ClassVar[Literal["t", "normal", "none"]]
+
+    def features(self, raster: tuple[int, int]) -> Features:
+        """What must be summed on a raster of this shape."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, Any]: ...
+
+    def check(self, shape: tuple[int, int]) -> None:
+        """Raise `InputError` where the parameters do not fit a raster of `shape`."""
+        ...
+
+    def finalize(
+        self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics
+    ) -> NDArray[np.float64]:
+        """Rows of the pair matrix, (len(rows), channel) float64."""
+        ...
+
+
+def merge(total: Partial, part: Partial) -> None:
+    """Add `part` to `total` in place. The caller keeps the order of merges fixed."""
+    for name, value in part.items():
+        if name in total:
+            total[name] += value
+        else:
+            total[name] = value.copy()

@@ -1,0 +1,222 @@
+"""Measures of whole channels from their second moments: Pearson correlation and cosine.
+
+Both come from the same sums, gathered in 32 x 32 cells: Z'Z, or the masked Grams where channels
+miss different pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigcorr.kernels.cells import CELL, cell_rows
+from bigcorr.pairs.measure import ChannelStatistics, Partial, PairTile, Selection
+from bigcorr.pairs.products import add_gram, mirror
+from bigcorr.tiles import Box, grid
+
+Matrix = NDArray[np.float64]
+
+CONSTANT = 1e-12
+"""A channel counts as constant where its variance is below this part of its mean square."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums of z, z^2 and z_i z_j over the pixels valid in both channels.
+
+    A cell where all channels miss the same pixels adds to ``n``, ``sum`` (channel), ``square``
+    (channel) and ``product`` (row, channel). Any other cell adds to ``pair_n``, ``pair_sum`` and
+    ``pair_square`` (row, channel: the sums of the row's channel where the other is valid too) and
+    likewise ``other_sum``, ``other_square`` for the column's channel.
+    """
+
+    @property
+    def extent(self) -> int:
+        return 0
+
+    def add(self, tile: PairTile, selection: Selection, partial: Partial) -> None:
+        if not partial:
+            channels = selection.channels
+            partial["n"] = np.zeros(1)
+            partial["sum"] = np.zeros(channels)
+            partial["square"] = np.zeros(channels)
+            partial["product"] = np.zeros(selection.shape)
+        rows = np.empty((selection.channels, CELL * CELL), np.float32)
+        core = tile.core.relative_to(tile.reach)
+        for cell in grid(tile.core.shape, CELL):
+            box = Box(cell.y0 + core.y0, cell.y1 + core.y0, cell.x0 + core.x0, cell.x1 + core.x0)
+            valid = tile.valid[:, box.y0 : box.y1, box.x0 : box.x1]
+            if len(valid) > 1 and not (valid == valid[:1]).all():
+                self._add_differing(tile, box, valid, rows, selection, partial)
+                continue
+            count = int(valid[0].sum()) if len(valid) else box.size
+            if count == 0:
+                continue
+            partial["n"] += count
+            active = np.flatnonzero(tile.marks[:, box.y0 // CELL, box.x0 // CELL])
+            if len(active):
+                a = rows[: len(active)]
+                cell_rows(tile.z, active, *box, a, partial["sum"], partial["square"])
+                add_gram(partial["product"], a, a, active, selection)
+
+    @staticmethod
+    def _add_differing(
+        tile: PairTile,
+        box: Box,
+        valid: NDArray[np.uint8],
+        rows: NDArray[np.float32],
+        selection: Selection,
+        partial: Partial,
+    ) -> None:
+        """One cell by the masked Grams: every sum runs over the pixels valid in both channels."""
+        for name in ("pair_n", "pair_sum", "pair_square", "other_sum", "other_square"):
+            if name not in partial:
+                partial[name] = np.zeros(selection.shape)
+        channels = np.arange(selection.channels)
+        unused = np.zeros(selection.channels)
+        cell_rows(tile.z, channels, *box, rows, unused, unused)
+        ok = np.zeros_like(rows)
+        ok[:, : box.size] = valid.reshape(len(valid), -1)
+        squares = rows * rows
+        # Copies keep "a is b" from folding these to a triangle where it matters: pair_n is
+        # symmetric and is filled whole as well, so that rows can be read off directly.
+        for name, a, b in (
+            ("pair_n", ok, ok.copy()),
+            ("pair_sum", rows, ok),
+            ("pair_square", squares, ok),
+            ("other_sum", ok, rows),
+            ("other_square", ok, squares),
+        ):
+            add_gram(partial[name], a, b, channels, selection)
+        add_gram(partial["product"], rows, rows, channels, selection)
+
+    def workspace_bytes(self, channels: int) -> int:
+        # Rows, and for differing masks their squares, the mask twice, and one product.
+        return 4 * channels * CELL * CELL * 4 + 256 * 256 * 4
+
+    def partial_bytes(self, selection: Selection, differing: bool) -> int:
+        matrices = 6 if differing else 1
+        return 8 * (matrices * selection.shape[0] * selection.shape[1] + 2 * selection.channels)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """The six sums of some rows of the matrix, each (row, channel), about the offsets, in z."""
+
+    n: Matrix
+    row: Matrix
+    other: Matrix
+    row_square: Matrix
+    other_square: Matrix
+    product: Matrix
+
+
+def _sums(partial: Partial, selection: Selection, rows: slice) -> _Sums:
+    chosen = selection.rows[rows]
+    product = mirror(partial["product"], rows) if selection.symmetric else partial["product"][rows]
+
+    def whole(shared: Matrix | float, name: str) -> Matrix:
+        total = np.broadcast_to(np.asarray(shared, dtype=np.float64), product.shape)
+        return total + partial[name][rows] if name in partial else total
+
+    return _Sums(
+        n=whole(partial["n"][0], "pair_n"),
+        row=whole(partial["sum"][chosen][:, None], "pair_sum"),
+        other=whole(partial["sum"][None, :], "other_sum"),
+        row_square=whole(partial["square"][chosen][:, None], "pair_square"),
+        other_square=whole(partial["square"][None, :], "other_square"),
+        product=product,
+    )
+
+
+@dataclass(frozen=True)
+class Pearson:
+    """Pearson correlation over the pixels valid in both channels.
+
+    NaN for a channel that is constant over them. Standard errors allow for spatial
+    autocorrelation (Clifford, Richardson, Hemon 1989).
+
+    Examples
+    --------
+    >>> import bigcorr as bc
+    >>> bc.measures.Pearson()
+    Pearson()
+    """
+
+    name: ClassVar[str] = "pearson"
+    kind: ClassVar[Literal["similarity"]] = "similarity"
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    symmetric: ClassVar[bool] = True
+    distribution: ClassVar[Literal["t"]] = "t"
+
+    def features(self, raster: tuple[int, int]) -> Moments:
+        return Moments()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {}
+
+    def check(self, shape: tuple[int, int]) -> None:
+        """Fits every raster."""
+
+    def finalize(
+        self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics
+    ) -> Matrix:
+        s = _sums(partial, selection, rows)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            row_ss = s.row_square - s.row**2 / s.n
+            other_ss = s.other_square - s.other**2 / s.n
+            r = (s.product - s.row * s.other / s.n) / np.sqrt(row_ss * other_ss)
+        varies = (row_ss > CONSTANT * s.row_square) & (other_ss > CONSTANT * s.other_square)
+        return np.where(varies, np.clip(r, -1.0, 1.0), np.nan)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Cosine of the angle between two channels, x.y / (|x| |y|), over pixels valid in both.
+
+    NaN for a channel that is zero there. It has no standard error of its own here: of
+    non-negative data it is far from zero for unrelated channels too.
+
+    Examples
+    --------
+    >>> import bigcorr as bc
+    >>> bc.measures.Cosine()
+    Cosine()
+    """
+
+    name: ClassVar[str] = "cosine"
+    kind: ClassVar[Literal["similarity"]] = "similarity"
+    range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    symmetric: ClassVar[bool] = True
+    distribution: ClassVar[Literal["none"]] = "none"
+
+    def features(self, raster: tuple[int, int]) -> Moments:
+        return Moments()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {}
+
+    def check(self, shape: tuple[int, int]) -> None:
+        """Fits every raster."""
+
+    def finalize(
+        self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics
+    ) -> Matrix:
+        s = _sums(partial, selection, rows)
+        chosen = selection.rows[rows]
+        # x = scale z + offset: in units of each channel's scale the offset is o.
+        o_row = (statistics.offset / statistics.scale)[chosen][:, None]
+        o_other = (statistics.offset / statistics.scale)[None, :]
+        product = s.product + o_other * s.row + o_row * s.other + s.n * o_row * o_other
+        row_square = s.row_square + 2 * o_row * s.row + s.n * o_row**2
+        other_square = s.other_square + 2 * o_other * s.other + s.n * o_other**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = product / np.sqrt(row_square * other_square)
+        return np.where(
+            (row_square > 0) & (other_square > 0), np.clip(value, -1.0, 1.0), np.nan
+        )

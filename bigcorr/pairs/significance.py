@@ -1,0 +1,342 @@
+"""Standard errors of similarity between spatially autocorrelated channels.
+
+Under independence the variance of a correlation is the sum over all signed 2-D lags of the product
+of the two channels' autocovariances (Clifford, Richardson and Hemon 1989). Here that sum is taken
+over frequencies, where the product of two periodograms is never negative, so every pair's variance
+is positive; a Gram matrix of binned periodograms gives it for all pairs at once. Windowed NCC is
+the same with the spectral matrices of its patches in place of periodograms.
+
+Specs say what a region of the raster contributes; models turn the sums into variances. No I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigcorr.kernels.spectra import (
+    FrequencyBins,
+    PatchField,
+    block_means,
+    low_modes,
+    power_spectrum,
+    short_lags,
+)
+from bigcorr.tiles import Shape
+
+Floats = NDArray[np.float64]
+Arrays = dict[str, Floats]
+
+SPECTRUM_REGIONS = 8
+"""Most regions whose spectra are taken for one channel of a large raster."""
+LAGS = 48
+LATTICE = 63
+"""Side in windows of the lattices that windowed NCC's covariances are taken from."""
+ENERGY_WINDOWS = 256
+"""Most windows of a lattice that are looked at in all their modes."""
+
+
+class SpectrumSpec(Protocol):
+    """What the spectra pass takes from one region of one channel; sums over regions add up."""
+
+    def region(
+        self, values: Floats, valid: NDArray[np.uint8] | None, mean: float, sd: float
+    ) -> Arrays: ...
+
+    def nbytes(self) -> int:
+        """Bytes of the arrays of one channel."""
+        ...
+
+
+@dataclass(frozen=True)
+class FieldSpectrum:
+    """Binned periodogram and short-lag autocovariance of a region (for Pearson).
+
+    region_shape : of the regions; smaller ones at the raster's edge are padded with missing pixels.
+    whole : the region is the whole raster, padded so that no lag wraps around.
+    decimate : side of the blocks that are averaged first: a blurred field has nothing finer.
+    """
+
+    region_shape: Shape
+    whole: bool
+    decimate: int
+
+    @cached_property
+    def shape(self) -> Shape:
+        return (
+            max(1, self.region_shape[0] // self.decimate),
+            max(1, self.region_shape[1] // self.decimate),
+        )
+
+    @cached_property
+    def bins(self) -> FrequencyBins:
+        _, shape = power_spectrum(np.zeros(self.shape), self.whole)
+        return FrequencyBins(*shape)
+
+    @cached_property
+    def reach(self) -> Shape:
+        """Lags of the short-lag part: those that do not wrap around, up to 48."""
+        return tuple(min(LAGS, max(0, (side - 1) // (1 if self.whole else 2))) for side in self.shape)  # type: ignore[return-value]
+
+    def region(
+        self, values: Floats, valid: NDArray[np.uint8] | None, mean: float, sd: float
+    ) -> Arrays:
+        field = np.zeros(self.region_shape)
+        known = np.zeros(self.region_shape)
+        h, w = values.shape
+        ok = np.ones((h, w)) if valid is None else (valid != 0).astype(np.float64)
+        # A block's own mean: lower frequencies than its own come from the coarse raster.
+        local = mean if self.whole else float((values * ok).sum() / max(ok.sum(), 1.0))
+        field[:h, :w] = (values - local) * ok
+        known[:h, :w] = ok
+        side = self.decimate if min(self.region_shape) >= self.decimate else 1
+        field, known = block_means(field, side), block_means(known, side)
+        power, shape = power_spectrum(field, self.whole)
+        power_known, _ = power_spectrum(known, self.whole)
+        return {
+            "field.power": self.bins.sum(power) / (shape[0] * shape[1]),
+            "field.lags": short_lags(power, shape, self.reach),
+            "field.pairs": short_lags(power_known, shape, self.reach),
+            "field.n": np.array([known.sum()]),
+        }
+
+    def nbytes(self) -> int:
+        bins = len(self.bins.row_starts) * len(self.bins.column_starts)
+        return 8 * (bins + 2 * (2 * self.reach[0] + 1) * (self.reach[1] + 1) + 1)
+
+
+@dataclass(frozen=True)
+class PatchSpectrum:
+    """How the patches of a region vary together (for windowed NCC).
+
+    The smooth modes of the patches by their covariance at lags of the window lattice, near ones
+    one by one and far ones on a widening grid; the other modes by their energy.
+    """
+
+    region_shape: Shape
+    raster: Shape
+    window: int
+    stride: int
+    contrast_floor: float
+    min_valid: float
+
+    @cached_property
+    def lattice(self) -> Shape:
+        return tuple(  # type: ignore[return-value]
+            max(0, min(LATTICE, (side - self.window) // self.stride + 1))
+            for side in self.region_shape
+        )
+
+    @cached_property
+    def lags(self) -> tuple[NDArray[np.int64], Floats]:
+        """Lags (n, 2) of the half plane, and how many lags of the whole plane each stands for."""
+        y, weight_y = _ladder(self.lattice[0])
+        x, weight_x = _ladder(self.lattice[1])
+        lag = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1).reshape(-1, 2)
+        weight = np.outer(weight_y, weight_x).ravel()
+        half = (lag[:, 1] > 0) | ((lag[:, 1] == 0) & (lag[:, 0] >= 0))
+        double = np.where((lag == 0).all(axis=1), 1.0, 2.0)
+        return lag[half], (weight * double)[half]
+
+    @cached_property
+    def energy_bins(self) -> NDArray[np.intp]:
+        starts = [k for k in (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)]
+        return np.array([k for k in starts if k < self.window], dtype=np.intp)
+
+    @property
+    def name(self) -> str:
+        return f"patch.{self.window}.{self.stride}.{self.contrast_floor}.{self.min_valid}"
+
+    def region(
+        self, values: Floats, valid: NDArray[np.uint8] | None, mean: float, sd: float
+    ) -> Arrays:
+        modes = len(low_modes(self.window))
+        lags, _ = self.lags
+        products = np.zeros((len(lags), modes, modes))
+        pairs = np.zeros(len(lags))
+        energy = np.zeros((self.window, self.window))
+        span_y, span_x = ((n - 1) * self.stride + self.window for n in self.lattice)
+        floor = self.contrast_floor**2 * sd**2 * self.window**2
+        least = max(2, int(np.ceil(self.min_valid * self.window**2)))
+        for y in _starts(values.shape[0], span_y, self.stride):
+            for x in _starts(values.shape[1], span_x, self.stride):
+                part = values[y : y + span_y, x : x + span_x] - mean
+                ok = None if valid is None else valid[y : y + span_y, x : x + span_x]
+                field = PatchField.of(part, ok, self.window, self.stride, floor, least)
+                more, count = field.lag_products(lags)
+                products += more
+                pairs += count
+                total, stands_for = field.mode_energy(ENERGY_WINDOWS)
+                energy += total * stands_for
+        for p, q in [(0, 0), *low_modes(self.window)]:
+            energy[p, q] = 0.0
+        bins = self.energy_bins
+        return {
+            f"{self.name}.products": products.reshape(len(lags), -1),
+            f"{self.name}.pairs": pairs,
+            f"{self.name}.energy": np.add.reduceat(
+                np.add.reduceat(energy, bins, axis=0), bins, axis=1
+            ),
+        }
+
+    def nbytes(self) -> int:
+        modes = len(low_modes(self.window))
+        return 8 * (len(self.lags[0]) * (modes * modes + 1) + len(self.energy_bins) ** 2)
+
+
+def _ladder(count: int) -> tuple[NDArray[np.int64], Floats]:
+    """Signed lags below `count`: near ones all, far ones spaced by a third; and their widths."""
+    steps = [0, 1, 2, 3, 4, 5]
+    while steps[-1] < count:
+        steps.append(max(steps[-1] + 1, round(steps[-1] * 1.35)))
+    up = np.array([s for s in steps if s < max(count // 2, 1)], dtype=np.int64)
+    # Each lag stands for those nearer to it than to its neighbours.
+    middle = (up[1:] + up[:-1]) / 2
+    low = np.concatenate([[-0.5], middle])
+    high = np.concatenate([middle, [up[-1] + 0.5]])
+    width = high - low
+    width[0] = 1.0 if len(up) > 1 else width[0]
+    return (
+        np.concatenate([-up[:0:-1], up]),
+        np.concatenate([width[:0:-1], width]),
+    )
+
+
+def _starts(size: int, span: int, stride: int) -> list[int]:
+    """Up to two places along an axis where a lattice of windows fits, far apart."""
+    if span > size or span <= 0:
+        return []
+    last = (size - span) // stride * stride
+    return [0] if last < span // 2 else [0, last]
+
+
+def field_variance(
+    sums: Arrays, spec: FieldSpectrum, sd: Floats, n: Floats,
+    coarse: tuple[Floats, Floats] | None = None,
+) -> tuple[Floats, Floats]:
+    """Features whose Gram matrix is the variance of Pearson's r times the number of pixels.
+
+    Parameters
+    ----------
+    sums : arrays of `FieldSpectrum.region`, summed over regions, with a leading channel axis.
+    sd : (channel,) over the whole raster.
+    n : (channel,) valid pixels of the whole raster.
+    coarse : (features, keep), optional
+        Features of the low frequencies from the coarse raster, (channel, m), and which of the
+        region's bins stay beside them.
+
+    Returns
+    -------
+    spectrum : (channel, m) features of the periodogram, never negative
+    lags : (channel, k) features of the short lags, which correct for pixel pairs that the raster's
+        edge or missing pixels take away
+    """
+    number = np.maximum(sums["field.n"][:, 0], 1e-300)
+    scale = np.where(sd > 0, 1.0 / (number * np.where(sd > 0, sd, 1.0) ** 2), 0.0)
+    counts = spec.bins.counts
+    total = spec.bins.rows * spec.bins.columns
+    # field.power holds P / M per bin; P / (n sd^2) is the density, its mean over frequencies 1.
+    density = sums["field.power"] * total * scale[:, None, None]
+    features = density / np.sqrt(counts * total)
+    if coarse is None:
+        spectrum = features.reshape(len(features), -1)
+    else:
+        spectrum = np.concatenate([coarse[0], features[:, coarse[1]]], axis=1)
+    a = np.clip(sums["field.pairs"] / number[:, None, None], 0.0, None)
+    weight = np.maximum(a - a * a, 0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = np.where(
+            a > 1e-3, sums["field.lags"] / sums["field.pairs"], 0.0
+        ) * np.where(sd > 0, 1.0 / np.where(sd > 0, sd, 1.0) ** 2, 0.0)[:, None, None]
+    # Each lag of the half plane stands for itself and its mirror image.
+    double = np.full(spec.reach[1] + 1, 2.0)
+    double[0] = 1.0
+    lags = correlation * np.sqrt(weight * double)
+    return spectrum, lags.reshape(len(lags), -1)
+
+
+def coarse_features(
+    z: NDArray[np.float32], spec: FieldSpectrum, side: int, n: Floats
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Low-frequency features from the coarse raster, and the region bins that stay.
+
+    Parameters
+    ----------
+    z : (channel, cells_y, cells_x) sums over coarse cells of the standardised values, mean 0, sd 1
+    side : pixels along a coarse cell
+    n : (channel,) valid pixels
+    """
+    rows, columns = spec.bins.index_bounds()
+    step_y = 1.0 / (spec.bins.rows * spec.decimate)
+    step_x = 1.0 / (spec.bins.columns * spec.decimate)
+    cut = 0.25 / side
+    low = (rows * step_y <= cut)[:, None] & (columns * step_x <= cut)[None, :]
+    _, shape = power_spectrum(np.zeros(z.shape[1:]), True)
+    bins = FrequencyBins(*shape)
+    fine_rows, fine_columns = bins.index_bounds()
+    limit_y = (np.floor(cut / step_y) + 0.5) * step_y
+    limit_x = (np.floor(cut / step_x) + 0.5) * step_x
+    inside = (fine_rows / (bins.rows * side) < limit_y)[:, None] & (
+        fine_columns / (bins.columns * side) < limit_x
+    )[None, :]
+    frequency_y = fine_rows / (bins.rows)
+    frequency_x = fine_columns / (bins.columns)
+    droop = np.sinc(frequency_y)[:, None] ** 2 * np.sinc(frequency_x)[None, :] ** 2
+    counts = bins.counts[inside]
+    total = float(bins.rows * bins.columns) * side * side
+    out = np.empty((len(z), int(inside.sum())))
+    for c in range(len(z)):
+        power, _ = power_spectrum(z[c].astype(np.float64), True)
+        density = bins.sum(power)[inside] / droop[inside] / max(n[c], 1.0)
+        out[c] = density / np.sqrt(counts * total)
+    return out, ~low
+
+
+def patch_variance(sums: Arrays, spec: PatchSpectrum) -> tuple[Floats, Floats, Floats]:
+    """Features whose Gram matrices make the variance of a sum of window products, per window.
+
+    Returns
+    -------
+    lags : (channel, m) of the smooth modes at all lags; its Gram may be negative by chance
+    same : (channel, k) of the smooth modes at lag 0: its Gram never is, and bounds it from below
+    rest : (channel, r) of the other modes
+    """
+    lag, weight = spec.lags
+    pairs = sums[f"{spec.name}.pairs"]
+    products = sums[f"{spec.name}.products"]
+    rasters = [(side - spec.window) // spec.stride + 1 for side in spec.raster]
+    room = [
+        np.maximum(1 - np.abs(lag[:, axis]) / max(rasters[axis], 1), 0.0) for axis in (0, 1)
+    ]
+    places = [
+        np.maximum(1 - np.abs(lag[:, axis]) / max(spec.lattice[axis], 1), 0.0) for axis in (0, 1)
+    ]
+    origin = int(np.flatnonzero((lag == 0).all(axis=1))[0])
+    whole = np.maximum(pairs[:, [origin]], 1.0)
+    # Pairs of valid windows at a lag, against what the lattice's edge alone would leave.
+    share = np.minimum(pairs / (whole * np.maximum(places[0] * places[1], 1e-9)), 1.0)
+    mean = np.where(pairs[..., None] > 0, products / np.maximum(pairs[..., None], 1.0), 0.0)
+    lags = mean * np.sqrt(weight * room[0] * room[1] * share)[..., None]
+    sizes = np.diff([*spec.energy_bins.tolist(), spec.window])
+    inside = np.outer(sizes, sizes).astype(np.float64)
+    for p, q in [(0, 0), *low_modes(spec.window)]:
+        inside[
+            np.searchsorted(spec.energy_bins, p, "right") - 1,
+            np.searchsorted(spec.energy_bins, q, "right") - 1,
+        ] -= 1
+    energy = sums[f"{spec.name}.energy"] / whole[..., None]
+    overlap = np.sqrt(_overlap(spec.window, spec.stride))
+    rest = energy / np.sqrt(np.maximum(inside, 1.0)) * overlap
+    count = len(lags)
+    return lags.reshape(count, -1), mean[:, origin], rest.reshape(count, -1)
+
+
+def _overlap(window: int, stride: int) -> float:
+    """How often a pixel pair is counted because windows overlap: about (window / stride)^2."""
+    reach = (window - 1) // stride
+    along = sum(1 - abs(h) * stride / window for h in range(-reach, reach + 1))
+    return along**2

@@ -1,0 +1,218 @@
+"""Tiles from storage: read with a halo, leave out what is missing, blur.
+
+The batch wiring's only door to the pixels. The same pixel comes out with the same bits whatever the
+tile, because the raster's edge is folded by global indices and the kernels do not look at the tile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigcorr.kernels.gaussian import blur_tile, blur_tile_masked, gaussian_taps, normalise
+from bigcorr.raster.source import RasterSource
+from bigcorr.tiles import Box, reflect_indices
+
+READ_BYTES = 48 * 2**20
+"""Most bytes of raw pixels read at once: channels are read in groups of about this size."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One channel of a tile.
+
+    values : (h, w) float64, or None where the channel is zero throughout the tile.
+    valid : (h, w) uint8, or None where all pixels share the tile's own mask.
+    raw : the pixels of the inner box as stored (not blurred), or None where all are zero.
+    """
+
+    channel: int
+    values: NDArray[np.float64] | None
+    valid: NDArray[np.uint8] | None
+    raw: NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class TileLoader:
+    """How tiles of a stack are read.
+
+    Parameters
+    ----------
+    source : RasterSource
+    sigma : (float, float) or None
+        Gaussian blur in pixels, (y, x); None: none.
+    nodata : float or None
+        Value that means missing, beside NaN and infinity.
+    mask : RasterSource or None
+        One channel, non-zero where pixels are valid in all channels.
+    """
+
+    source: RasterSource
+    sigma: tuple[float, float] | None = None
+    nodata: float | None = None
+    mask: RasterSource | None = None
+
+    @property
+    def raster(self) -> tuple[int, int]:
+        return self.source.shape[1], self.source.shape[2]
+
+    @property
+    def halo(self) -> tuple[int, int]:
+        if self.sigma is None:
+            return 0, 0
+        return len(gaussian_taps(self.sigma[0])) // 2, len(gaussian_taps(self.sigma[1])) // 2
+
+    @property
+    def may_miss(self) -> bool:
+        """Whether channels may miss different pixels."""
+        return self.source.dtype.kind == "f" or self.nodata is not None
+
+    def peak_bytes(self, shape: tuple[int, int]) -> int:
+        """Most bytes in use while a tile of `shape` is read, beside what the caller keeps."""
+        halo = self.halo
+        padded = (shape[0] + 2 * halo[0]) * (shape[1] + 2 * halo[1])
+        item = self.source.dtype.itemsize
+        group = max(READ_BYTES, padded * item)
+        # The group as decoded and as handed over, a padded float64 copy, two masks, the result.
+        return 2 * group + padded * (8 + item + 3) + shape[0] * shape[1] * 24
+
+    def mask_tile(self, box: Box) -> NDArray[np.uint8] | None:
+        """(h, w) shared mask of a box of the raster, None where all pixels are valid."""
+        if self.mask is not None:
+            valid = (self.mask.read([0], box)[0] != 0).astype(np.uint8)
+        else:
+            stored = self.source.mask(box)
+            if stored is None:
+                return None
+            valid = np.ascontiguousarray(stored, dtype=np.uint8)
+        return None if valid.all() else valid
+
+    def channels(
+        self, box: Box, channels: NDArray[np.int64], timer: Counter[str], inner: Box | None = None
+    ) -> Iterator[Loaded]:
+        """Read, mask and blur the channels of a box of the raster one by one.
+
+        Parameters
+        ----------
+        box : Box
+            What is wanted; it lies on the raster.
+        channels : (n,) int
+        timer : Counter
+            Seconds are added under ``read`` and ``blur``.
+        inner : Box, optional
+            Where `Loaded.raw` is wanted; None: nowhere.
+        """
+        halo_y, halo_x = self.halo
+        padded = box.padded(halo_y, halo_y, halo_x, halo_x)
+        clipped = padded.clipped(self.raster)
+        fold_y = _fold(padded.y0, padded.y1, clipped.y0, clipped.y1, self.raster[0])
+        fold_x = _fold(padded.x0, padded.x1, clipped.x0, clipped.x1, self.raster[1])
+        start = time.perf_counter()
+        shared = self.mask_tile(clipped)
+        support: NDArray[np.float64] | None = None
+        core = box.relative_to(clipped).slices
+        if shared is not None and self.sigma is not None:
+            support = blur_tile(_pad(shared, fold_y, fold_x), *self._taps())
+        occupied = self.source.occupied(clipped)
+        timer["read"] += time.perf_counter() - start
+        wanted = channels if occupied is None else channels[occupied[channels]]
+        # A channel known to be zero needs no reading, unless zero is what is declared missing.
+        if self.nodata == 0:
+            wanted = channels
+        group = max(1, READ_BYTES // max(1, clipped.size * self.source.dtype.itemsize))
+        reader = self._read(clipped, wanted, group, timer)
+        for channel in channels:
+            if len(wanted) and channel in wanted:
+                raw = next(reader)
+                start = time.perf_counter()
+                values, valid = self._blurred(raw, shared, support, fold_y, fold_x, core)
+                timer["blur"] += time.perf_counter() - start
+                inside = None if inner is None else raw[inner.relative_to(clipped).slices]
+                yield Loaded(int(channel), values, valid, inside)
+            else:
+                yield Loaded(int(channel), None, None, None)
+
+    def _read(
+        self, box: Box, channels: NDArray[np.int64], group: int, timer: Counter[str]
+    ) -> Iterator[NDArray[Any]]:
+        for first in range(0, len(channels), group):
+            start = time.perf_counter()
+            block = self.source.read(channels[first : first + group], box)
+            timer["read"] += time.perf_counter() - start
+            yield from block
+
+    def _taps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        assert self.sigma is not None
+        return gaussian_taps(self.sigma[0]), gaussian_taps(self.sigma[1])
+
+    def _blurred(
+        self,
+        raw: NDArray[Any],
+        shared: NDArray[np.uint8] | None,
+        support: NDArray[np.float64] | None,
+        fold_y: NDArray[np.intp] | None,
+        fold_x: NDArray[np.intp] | None,
+        core: tuple[slice, slice],
+    ) -> tuple[NDArray[np.float64], NDArray[np.uint8] | None]:
+        own = self._own_missing(raw)
+        valid = None
+        if own is not None:
+            valid = ~own if shared is None else (shared != 0) & ~own
+        if self.sigma is None:
+            values = raw[core].astype(np.float64)
+            if valid is None:
+                return values, None
+            inside = np.ascontiguousarray(valid[core], dtype=np.uint8)
+            values[inside == 0] = 0
+            return values, inside
+        if raw.dtype.kind in "iub" and raw.dtype.name not in ("uint8", "uint16"):
+            raw = raw.astype(np.float64)
+        if valid is not None:
+            inside = np.ascontiguousarray(valid[core], dtype=np.uint8)
+            values = blur_tile_masked(
+                _pad(raw, fold_y, fold_x), _pad(valid, fold_y, fold_x), *self._taps()
+            )
+            values[inside == 0] = 0
+            return values, inside
+        if shared is not None and support is not None:
+            values = blur_tile(_pad(raw * (shared != 0), fold_y, fold_x), *self._taps())
+            normalise(values, support, *self._taps())
+            values[shared[core] == 0] = 0
+            return values, None
+        return blur_tile(_pad(raw, fold_y, fold_x), *self._taps()), None
+
+    def _own_missing(self, raw: NDArray[Any]) -> NDArray[np.bool_] | None:
+        missing = None
+        if raw.dtype.kind == "f":
+            finite = np.isfinite(raw)
+            if not finite.all():
+                missing = ~finite
+        if self.nodata is not None and not np.isnan(self.nodata):
+            equal = raw == self.nodata
+            if equal.any():
+                missing = equal if missing is None else missing | equal
+        return missing
+
+
+def _fold(start: int, stop: int, low: int, high: int, size: int) -> NDArray[np.intp] | None:
+    """Where in the clipped axis each padded index reads, None where it is the identity."""
+    if low == start and high == stop:
+        return None
+    return reflect_indices(start, stop, size) - low
+
+
+def _pad(
+    array: NDArray[Any], fold_y: NDArray[np.intp] | None, fold_x: NDArray[np.intp] | None
+) -> NDArray[Any]:
+    """The clipped tile with its halo folded in at the raster's edge."""
+    if fold_y is not None:
+        array = array[fold_y]
+    if fold_x is not None:
+        array = array[:, fold_x]
+    return np.ascontiguousarray(array)

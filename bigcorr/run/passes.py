@@ -1,0 +1,216 @@
+"""The two passes over a stack, one unit of work at a time.
+
+A unit is a canonical piece of the raster (never a piece of the plan), so its sums have the same
+bits in every run. These functions run in workers: they read through a `TileLoader` and hand back
+plain arrays by name. What is merged, kept or written is the driver's business.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigcorr.kernels.cells import CELL, mark_cells, standardise
+from bigcorr.pairs.measure import ChannelStatistics, Features, PairTile, Partial, Selection
+from bigcorr.pairs.significance import SpectrumSpec
+from bigcorr.pairs.statistics import region_moments
+from bigcorr.run.loader import TileLoader
+from bigcorr.tiles import Box
+
+Arrays = dict[str, NDArray[Any]]
+
+_EMPTY = np.zeros((0, 0), np.uint8)
+
+
+def statistics_unit(
+    loader: TileLoader,
+    channels: NDArray[np.int64],
+    regions: tuple[Box, ...],
+    chosen: NDArray[np.bool_],
+    spectra: tuple[SpectrumSpec, ...],
+) -> Arrays:
+    """Moments and spectra of some channels over some regions.
+
+    Parameters
+    ----------
+    channels : (n,) channel numbers
+    regions : boxes of the raster
+    chosen : (n, len(regions)) which to look at
+    spectra : what the significance of the measures asked for needs of each region
+
+    Returns
+    -------
+    dict
+        ``moments`` (n, regions, 5); for each spectrum its arrays, summed over the regions in
+        their order, (n, ...); ``time.*`` seconds.
+    """
+    timer: Counter[str] = Counter()
+    moments = np.zeros((len(channels), len(regions), 5))
+    sums: Arrays = {}
+    for index, region in enumerate(regions):
+        rows = np.flatnonzero(chosen[:, index])
+        if len(rows) == 0:
+            continue
+        shared = loader.mask_tile(region)
+        for row, loaded in zip(
+            rows, loader.channels(region, channels[rows], timer), strict=True
+        ):
+            start = time.perf_counter()
+            values = np.zeros(region.shape) if loaded.values is None else loaded.values
+            valid = shared if loaded.valid is None else loaded.valid
+            moments[row, index] = region_moments(values, valid)
+            for spectrum in spectra:
+                for name, array in spectrum.region(region, values, valid).items():
+                    if name not in sums:
+                        sums[name] = np.zeros((len(channels), *array.shape), np.float64)
+                    sums[name][row] += array
+            timer["statistics"] += time.perf_counter() - start
+    return {"moments": moments, **sums, **_times(timer)}
+
+
+@dataclass(frozen=True)
+class PairSpec:
+    """What the pair pass does with each block; the same for all units of a job."""
+
+    features: tuple[Features, ...]
+    selection: Selection
+    strip: int
+    """Rows of a block that are held at once: the plan's only say, and it changes no bit."""
+    count: bool
+    """Whether totals of the channels are added up on the way."""
+    coarse: int
+    """Side in pixels of the cells of the coarse raster for long lags, 0: none is made."""
+
+    @property
+    def extent(self) -> int:
+        return max(features.extent for features in self.features)
+
+
+def pair_unit(
+    loader: TileLoader, block: Box, spec: PairSpec, statistics: ChannelStatistics
+) -> Arrays:
+    """All sums of one canonical block.
+
+    Returns
+    -------
+    dict
+        ``<i>.<name>``: the partial of the i-th features; ``count`` (channel) where asked for;
+        ``coarse`` (channel, cells_y, cells_x) float32 sums of z over coarse cells; ``time.*``.
+    """
+    timer: Counter[str] = Counter()
+    partials: list[Partial] = [{} for _ in spec.features]
+    channels = spec.selection.channels
+    count = np.zeros(channels)
+    coarse = (
+        np.zeros((channels, *(-(-side // spec.coarse) for side in block.shape)), np.float32)
+        if spec.coarse
+        else None
+    )
+    height = min(spec.strip, block.shape[0])
+    buffer = np.empty(
+        (
+            channels,
+            min(height + spec.extent, loader.raster[0]),
+            min(block.shape[1] + spec.extent, loader.raster[1]),
+        ),
+        np.float32,
+    )
+    for y0 in range(block.y0, block.y1, height):
+        core = Box(y0, min(y0 + height, block.y1), block.x0, block.x1)
+        reach = core.padded(0, spec.extent, 0, spec.extent).clipped(loader.raster)
+        z = buffer[:, : reach.shape[0], : reach.shape[1]]
+        tile = _pair_tile(loader, core, reach, z, statistics, timer, count if spec.count else None)
+        if coarse is not None:
+            start = time.perf_counter()
+            _add_coarse(coarse, z, core, block, spec.coarse)
+            timer["coarse"] += time.perf_counter() - start
+        for features, partial in zip(spec.features, partials, strict=True):
+            start = time.perf_counter()
+            features.add(tile, spec.selection, partial)
+            timer[f"sums of {type(features).__name__.lower()}"] += time.perf_counter() - start
+    out: Arrays = {
+        f"{index}.{name}": array
+        for index, partial in enumerate(partials)
+        for name, array in partial.items()
+    }
+    if spec.count:
+        out["count"] = count
+    if coarse is not None:
+        out["coarse"] = coarse
+    return {**out, **_times(timer)}
+
+
+def _pair_tile(
+    loader: TileLoader,
+    core: Box,
+    reach: Box,
+    z: NDArray[np.float32],
+    statistics: ChannelStatistics,
+    timer: Counter[str],
+    count: NDArray[np.float64] | None,
+) -> PairTile:
+    channels = np.arange(len(z))
+    height, width = reach.shape
+    marks = np.empty((len(z), -(-height // CELL), -(-width // CELL)), np.uint8)
+    shared = loader.mask_tile(reach)
+    own: NDArray[np.uint8] | None = None
+    for loaded in loader.channels(reach, channels, timer, core if count is not None else None):
+        c = loaded.channel
+        start = time.perf_counter()
+        if loaded.valid is not None and own is None:
+            # The first channel that misses pixels of its own: from here on each has its mask.
+            base = np.ones(reach.shape, np.uint8) if shared is None else shared
+            own = np.repeat(base[None], len(z), axis=0)
+        if own is not None and loaded.valid is not None:
+            own[c] = loaded.valid
+        valid = shared if loaded.valid is None else loaded.valid
+        offset, inverse = float(statistics.offset[c]), 1.0 / float(statistics.scale[c])
+        if loaded.values is None:
+            z[c] = np.float32(-offset * inverse)
+            if valid is not None:
+                z[c][valid == 0] = 0
+        else:
+            mask = _EMPTY if valid is None else valid
+            standardise(loaded.values, mask, valid is not None, offset, inverse, z[c])
+        mark_cells(z[c], marks[c])
+        if count is not None and loaded.raw is not None:
+            count[c] += _count(loaded.raw, loaded.valid, core, reach)
+        timer["standardise"] += time.perf_counter() - start
+    if own is None:
+        planes = np.zeros((0, 0, 0), np.uint8) if shared is None else shared[None]
+    else:
+        planes = own[:1] if (own == own[:1]).all() else own
+        if planes.all():
+            planes = np.zeros((0, 0, 0), np.uint8)
+    return PairTile(core, reach, z, np.ascontiguousarray(planes), marks, statistics)
+
+
+def _count(
+    raw: NDArray[Any], valid: NDArray[np.uint8] | None, core: Box, reach: Box
+) -> float:
+    """Total of integer counts; for other data the number of valid pixels that are not zero."""
+    if valid is not None:
+        raw = raw[valid[core.relative_to(reach).slices] != 0]
+    if raw.dtype.kind in "iu":
+        return float(raw.sum(dtype=np.int64 if raw.dtype.kind == "i" else np.uint64))
+    return float(np.count_nonzero(raw))
+
+
+def _add_coarse(
+    coarse: NDArray[np.float32], z: NDArray[np.float32], core: Box, block: Box, side: int
+) -> None:
+    """Add the strip's pixels to the coarse cells of its block (sums over rows in fixed order)."""
+    height, width = core.shape
+    starts = np.arange(0, width, side)
+    for y in range(height):
+        row = np.add.reduceat(z[:, y, :width], starts, axis=1)
+        coarse[:, (core.y0 + y - block.y0) // side] += row
+
+
+def _times(timer: Counter[str]) -> Arrays:
+    return {f"time.{name}": np.array(seconds) for name, seconds in timer.items()}
