@@ -189,8 +189,8 @@ class StackWriter:
         store.finish_partial(self.path)
 
     def _coordinates(self) -> dict[str, NDArray[np.float64]]:
-        """Centres of the pixels in physical units, where a pixel size is declared."""
-        size = self._attrs.get("pixel_size")
+        """Centres of the pixels in the units of the pixel size, or of the bins of a table."""
+        size = self._attrs.get("pixel_size") or self._attrs.get("bin")
         if size is None:
             return {}
         origin = self._attrs.get("origin") or (0.0, 0.0)

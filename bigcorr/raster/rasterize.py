@@ -1,0 +1,264 @@
+"""Points and spots onto a pixel grid, and the grid into a stack, shard by shard.
+
+Where a position falls (`PixelGrid`), and how counted cells become a stack store (`write_cells`).
+Where the positions come from is the part of `points.py` and `spots.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigcorr.errors import InputError
+from bigcorr.raster import store
+from bigcorr.raster.points import Progress
+from bigcorr.raster.spill import RUN_ROWS, Pairs, span
+from bigcorr.raster.stack import StackWriter
+from bigcorr.tiles import Box
+
+MAX_PIXELS = 2**36
+"""Pixels of one channel: 262 144 x 262 144."""
+MAX_BLOCKS = 2**27
+"""Entries of the occupancy table, which is held in memory while a stack is written."""
+NORMALIZE = (None, "log1p-cp10k")
+
+
+@dataclass(frozen=True)
+class PixelGrid:
+    """A regular grid in the coordinates of a table.
+
+    Attributes
+    ----------
+    size : side of a pixel in table units.
+    start : (y, x) of the first pixel's corner; with `rounded`, of its centre.
+    shape : (y, x) in pixels.
+    rounded : positions go to the nearest pixel centre instead of the pixel they lie in.
+    """
+
+    size: float
+    start: tuple[float, float]
+    shape: tuple[int, int]
+    rounded: bool = False
+
+    @classmethod
+    def spanning(
+        cls,
+        low: tuple[float, float],
+        high: tuple[float, float],
+        size: float,
+        origin: tuple[float, float] | None,
+        rounded: bool,
+    ) -> PixelGrid:
+        """The grid that holds positions from `low` to `high`, from `origin` or from `low` on."""
+        if origin is not None:
+            start = origin
+        elif rounded:  # whole multiples of the pixel size
+            start = (_nearest(low[0] / size) * size, _nearest(low[1] / size) * size)
+        else:
+            start = low
+        bare = cls(size, start, (1, 1), rounded)
+        last = [float(bare._steps(np.array([h]), s)[0]) for h, s in zip(high, start, strict=True)]
+        if max(last) >= 2**31 or (last[0] + 1) * (last[1] + 1) > MAX_PIXELS:
+            raise InputError(
+                f"the raster would have {last[0] + 1:.0f} x {last[1] + 1:.0f} pixels (y, x) at "
+                f"{size:g} a pixel: choose a larger pixel, or look for stray positions (they go "
+                f"from y {low[0]:g} to {high[0]:g}, x {low[1]:g} to {high[1]:g})"
+            )
+        if min(last) < 0:
+            raise InputError(f"origin {origin} lies beyond every position: nothing would be left")
+        return cls(size, start, (int(last[0]) + 1, int(last[1]) + 1), rounded)
+
+    def _steps(self, values: NDArray[np.float64], start: float) -> NDArray[np.float64]:
+        steps = (values - start) / self.size
+        return np.floor(steps + 0.5 if self.rounded else steps)
+
+    def locate(
+        self, y: NDArray[np.float64], x: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+        """Row and column of each position, and which of them lie on the grid."""
+        row = self._steps(y, self.start[0])
+        column = self._steps(x, self.start[1])
+        on = (row >= 0) & (row < self.shape[0]) & (column >= 0) & (column < self.shape[1])
+        return row.astype(np.int64), column.astype(np.int64), on
+
+    @property
+    def corner(self) -> tuple[float, float]:
+        """(y, x) of the raster's corner in table units."""
+        shift = self.size / 2 if self.rounded else 0.0
+        return self.start[0] - shift, self.start[1] - shift
+
+
+def _nearest(value: float) -> int:
+    return math.floor(value + 0.5)
+
+
+@dataclass(frozen=True)
+class CellKeys:
+    """Numbers cells (channel, row, column) so that a shard of any depth is a range of them.
+
+    The order is shard row, shard column, channel, row and column within the shard.
+    """
+
+    channels: int
+    shape: tuple[int, int]
+    shard: tuple[int, int]
+
+    @property
+    def _across(self) -> int:
+        return -(-self.shape[1] // self.shard[1])
+
+    @property
+    def _pixels(self) -> int:
+        return self.shard[0] * self.shard[1]
+
+    def of(
+        self, channel: NDArray[np.integer], row: NDArray[np.int64], column: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        shard_row, y = np.divmod(row, self.shard[0])
+        shard_column, x = np.divmod(column, self.shard[1])
+        plane = (shard_row * self._across + shard_column) * self.channels + channel
+        return plane * self._pixels + y * self.shard[1] + x
+
+    def pixel(self, key: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row and column of keys."""
+        plane, inside = np.divmod(key, self._pixels)
+        shard_row, shard_column = np.divmod(plane // self.channels, self._across)
+        y, x = np.divmod(inside, self.shard[1])
+        return shard_row * self.shard[0] + y, shard_column * self.shard[1] + x
+
+    def range(self, channels: slice, box: Box) -> tuple[int, int]:
+        """Keys of the shards (channels, box): first and one past the last."""
+        place = box.y0 // self.shard[0] * self._across + box.x0 // self.shard[1]
+        first = (place * self.channels + channels.start) * self._pixels
+        return first, first + (channels.stop - channels.start) * self._pixels
+
+
+def write_cells(
+    path: str | Path,
+    names: Sequence[str],
+    keys: CellKeys,
+    cells: Pairs,
+    largest: int,
+    *,
+    chunk: int,
+    shard: int,
+    attrs: dict[str, Any],
+    mask: NDArray[np.bool_] | None,
+    normalize: str | None,
+    overwrite: bool,
+    progress: Progress | None = None,
+) -> None:
+    """Write counted cells as a stack, several shards at a time.
+
+    Parameters
+    ----------
+    cells : counts by key, sorted, as `CellKeys` numbers them.
+    largest : the largest count; it decides the dtype.
+    mask : (y, x) bool, valid pixels; needed with `normalize`.
+    normalize : None or "log1p-cp10k".
+    """
+    dtype = np.dtype(np.float32) if normalize else np.min_scalar_type(largest)
+    writer = StackWriter(
+        path,
+        names,
+        keys.shape,
+        dtype,
+        chunk=chunk,
+        shard=shard,
+        attrs=attrs,
+        mask=mask,
+        overwrite=overwrite,
+        fill_value=float("nan") if normalize else 0,
+    )
+    depths = math.ceil(len(names) / writer.depth)
+    total = depths * math.prod(-(-n // s) for n, s in zip(keys.shape, keys.shard, strict=True))
+
+    def one(channels: slice, box: Box) -> None:
+        low, high = keys.range(channels, box)
+        found = span(cells, low, high)
+        if not len(found.key) and not normalize:
+            return
+        data = np.zeros((channels.stop - channels.start, *keys.shard), dtype=dtype)
+        scale = _totals(cells, keys, box) if normalize else None
+        flat = data.reshape(-1)
+        for start in range(0, len(found.key), RUN_ROWS):
+            place = found.key[start : start + RUN_ROWS] - low
+            amount = found.amount[start : start + RUN_ROWS]
+            if scale is not None:
+                amount = np.log1p(1e4 * amount / scale[place % len(scale)])
+            flat[place] = amount
+        data = data[:, : box.shape[0], : box.shape[1]]
+        if normalize and mask is not None:
+            data[:, ~mask[box.slices]] = np.nan
+        writer.write(channels, box, data)
+
+    try:
+        with ThreadPoolExecutor(workers()) as pool:
+            running: set[Future[None]] = set()
+            for done, (channels, box) in enumerate(writer.shard_boxes):
+                if len(running) >= workers():
+                    finished, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        future.result()
+                    if progress:
+                        progress("write", done, total)
+                running.add(pool.submit(one, channels, box))
+            for future in running:
+                future.result()
+        writer.finish(_counts(cells, keys))
+    except BaseException:
+        writer.abort()
+        raise
+    if progress:
+        progress("write", total, total)
+
+
+def _totals(cells: Pairs, keys: CellKeys, box: Box) -> NDArray[np.int64]:
+    """Total over all channels of each pixel of a shard."""
+    low, high = keys.range(slice(0, keys.channels), box)
+    found = span(cells, low, high)
+    pixels = keys.shard[0] * keys.shard[1]
+    totals = np.zeros(pixels, dtype=np.int64)
+    for start in range(0, len(found.key), RUN_ROWS):
+        place = (found.key[start : start + RUN_ROWS] - low) % pixels
+        np.add.at(totals, place, found.amount[start : start + RUN_ROWS])
+    return totals
+
+
+def _counts(cells: Pairs, keys: CellKeys) -> NDArray[np.int64]:
+    """Total of each channel."""
+    counts = np.zeros(keys.channels, dtype=np.int64)
+    pixels = keys.shard[0] * keys.shard[1]
+    for start in range(0, len(cells.key), RUN_ROWS):
+        channel = cells.key[start : start + RUN_ROWS] // pixels % keys.channels
+        np.add.at(counts, channel, cells.amount[start : start + RUN_ROWS])
+    return counts
+
+
+def check_size(channels: int, shape: tuple[int, int], chunk: int) -> None:
+    """Refuse a stack whose occupancy table would not fit in memory."""
+    blocks = math.prod(-(-n // min(chunk, n)) for n in shape)
+    if channels * blocks > MAX_BLOCKS:
+        raise InputError(
+            f"the raster would have {channels} channels of {shape[0]} x {shape[1]} pixels in "
+            f"{channels * blocks} chunks: choose a larger pixel or a larger chunk"
+        )
+
+
+def workers() -> int:
+    """Shards written at once: each holds its raw pixels, so not more than four."""
+    return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
+
+
+def spill_folder(path: str | Path) -> Path:
+    """Where an ingest into `path` keeps what memory does not hold; swept by the next run."""
+    path = Path(path)
+    return path.with_name(path.name + ".spill" + store.PARTIAL)
