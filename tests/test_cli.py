@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -137,7 +138,7 @@ BAD_INPUT = {
     "no such stack": (["pairs", "no.zarr"], "no such file or folder: no.zarr"),
     "not a raster": (["ncc", "letter.txt", "small.npy"], "letter.txt is not a raster"),
     "pairs of what is not a raster": (["pairs", "letter.txt"], "letter.txt is not a raster"),
-    "two shapes": (["ncc", "stack.npy#0", "small.npy"], "(40, 50)"),
+    "two shapes": (["ncc", "stack.npy#0", "small.npy"], "40 x 50"),
     "unknown channel": (["ncc", "stack.npy#red", "stack.npy#1"], "no channel 'red'"),
     "unknown channel against": (["pairs", "stack.npy", "--against", "red"], "red"),
     "window 0": (["ncc", "stack.npy#0", "stack.npy#1", "--window", "0"], "window"),
@@ -359,6 +360,37 @@ def test_quiet_is_quiet_and_progress_goes_to_stderr(files: Path, tmp_path: Path)
     loud = bigcorr(*arguments, "-o", tmp_path / "b.zarr", cwd=files)
     assert loud.stderr != ""
     assert str(tmp_path / "b.zarr") in loud.stdout
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupted_run_says_so_in_one_line_and_goes_on(
+    name: str, status: int, tmp_path: Path
+) -> None:
+    """Ctrl-C reaches the workers as well; a batch system's signal only the driver."""
+    np.save(tmp_path / "pair.npy", np.random.default_rng(0).random((2, 3000, 2500), np.float32))
+    command = ["ncc", "pair.npy#0", "pair.npy#1", "-o", "out.zarr", "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bigcorr", *command],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("dashboard: ")
+    time.sleep(0.3)
+    signalled = os.killpg if name == "SIGINT" else os.kill
+    signalled(process.pid, getattr(signal, name))
+    _, spoken = process.communicate(timeout=60)
+    assert process.returncode == status, spoken
+    assert spoken.splitlines()[-1].startswith("bigcorr: interrupted; the same command again")
+    assert "Traceback" not in spoken
+    assert not (tmp_path / "out.zarr").exists()
+    again = bigcorr(*command, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "out.zarr").exists()
+    assert not (tmp_path / "out.zarr.partial").exists()
 
 
 def test_a_traceback_is_there_for_who_asks(files: Path, tmp_path: Path) -> None:

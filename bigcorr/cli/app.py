@@ -42,6 +42,13 @@ _RUN_OPTIONS = {
     "resume": options.Resume,
 }
 
+# Read by dask here and in the worker processes that we start. What fails in a worker comes back as
+# an exception and is told in one line; its own log would be in the way.
+_WORKER_ENVIRONMENT = {
+    "DASK_LOGGING__DISTRIBUTED": "critical",
+    "DASK_DISTRIBUTED__WORKER__PRELOAD": "['bigcorr.cli.worker']",
+}
+
 
 def command(**extra: Any) -> Callable[[Callable[..., Fields]], Callable[..., None]]:
     """Register a function that makes a step's fields; `extra` common options are added to it."""
@@ -50,6 +57,8 @@ def command(**extra: Any) -> Callable[[Callable[..., Fields]], Callable[..., Non
         @functools.wraps(make_fields)
         def run(**given: Any) -> None:
             common = {name: given.pop(name) for name in (*extra, *_OUTPUT_OPTIONS)}
+            for name, value in _WORKER_ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
             from bigcorr.cli import actions
 
             quiet, as_json = common.pop("quiet"), common.pop("json")

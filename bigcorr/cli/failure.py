@@ -56,7 +56,7 @@ def interruptible() -> Iterator[None]:
 def report(error: Exception) -> int:
     """Say in one line on stderr what went wrong, and return the exit status."""
     if isinstance(error, Interrupted):
-        _say("interrupted; the same command goes on from what is done")
+        _say("interrupted; the same command again goes on from what is done")
         return error.status
     if os.environ.get(TRACEBACK, "0") not in ("", "0"):
         import traceback
