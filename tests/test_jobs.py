@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +131,19 @@ def test_text_options_become_what_the_models_take() -> None:
 def test_a_wrong_setting_names_what_it_got() -> None:
     with pytest.raises(InputError, match="workers: got 0"):
         build(Settings, {"workers": 0})
+
+
+@pytest.mark.parametrize("name", ["gene_pairs", "image_ncc"])
+def test_the_workflows_run_as_they_stand_and_again(name: str, root: Path, tmp_path: Path) -> None:
+    job = shutil.copy(root / "workflows" / f"{name}.yaml", tmp_path)
+    outputs = {"gene_pairs": {"pairs.csv", "report.html"}, "image_ncc": {"ncc.zarr"}}[name]
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "bigcorr", "run", job, "--workers", "1", "--json"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)["steps"]) >= 2
+        assert outputs <= {path.name for path in tmp_path.iterdir()}
