@@ -14,9 +14,6 @@ from rich.text import Text
 if TYPE_CHECKING:
     import pandas as pd
 
-LOW_COUNT = 50
-"""A channel of a smaller total is marked: one coincidence of two of its counts makes a pair."""
-
 _WIDE = 200
 
 
@@ -55,6 +52,8 @@ def facts(values: Mapping[str, Any]) -> Table:
 
 def ranking(pairs: pd.DataFrame, by: str) -> list[Any]:
     """The table of ranked pairs, with the counts beside each and the low ones marked."""
+    from bigcorr.report.table import FEW_COUNTS
+
     tested = bool(pairs["z"].notna().any())
     counted = bool(pairs["count_a"].notna().any() or pairs["count_b"].notna().any())
     header = ["rank", "a", "b", by]
@@ -69,14 +68,14 @@ def ranking(pairs: pd.DataFrame, by: str) -> list[Any]:
             row += [scientific(pair["p_value"]), scientific(pair["q_value"])]
         if counted:
             for value in (pair["count_a"], pair["count_b"]):
-                marked = 0 <= value < LOW_COUNT
+                marked = float(value).is_integer() and 0 <= value < FEW_COUNTS
                 low |= marked
                 row.append(Text(plain(value) + ("*" if marked else " "), "red" if marked else ""))
         rows.append(row)
     parts: list[Any] = [grid(header, rows, left=("a", "b"))]
     if low:
         parts.append(
-            f"* fewer than {LOW_COUNT} counts: chance alone makes such pairs lead; "
+            f"* fewer than {FEW_COUNTS} counts: chance alone makes such pairs lead; "
             "`pairs --min-count N` leaves them out"
         )
     return parts
