@@ -1,0 +1,227 @@
+"""One self-contained HTML page about a result: `write_report`.
+
+Assembly only: figures come from `figures.py`, pictures of pairs from `pictures.py`, the account of
+the run from `summary.py`, tables of pairs from `table.py`, words from `notes.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigcorr.errors import InputError, MissingFileError, RunError
+from bigcorr.pairs.ranking import group_precision, measures_of, rank_pairs, select_sigma
+from bigcorr.report import notes, pictures
+from bigcorr.report.summary import decoded, listed, run_section, truth_section
+from bigcorr.report.svg import figure_svg
+from bigcorr.report.table import FEW_COUNTS, pair_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from bigcorr.raster import RasterSource
+
+
+def write_report(
+    result: str | os.PathLike[str] | xr.Dataset,
+    out_html: str | os.PathLike[str],
+    *,
+    source: Any = None,
+    by: str | None = None,
+    top: int = 50,
+    title: str | None = None,
+    few_counts: float = FEW_COUNTS,
+) -> Path:
+    """Write a result of `bigcorr.pairwise` or ``bigcorr pairs`` as one HTML file.
+
+    Parameters
+    ----------
+    result : path of a result store, or the Dataset.
+    out_html : the file to write; it appears whole or not at all.
+    source : the stack that the result was made of, as a path, array or source, for the pictures
+        of pairs. By default the one that the result names; where it is not there any more, the
+        report says so and does without.
+    by : one measure to report; by default all.
+    top : rows of the table at either end of a ranking.
+    title : heading of the page.
+    few_counts : pairs with a channel of fewer counts are flagged, where channels hold whole
+        counts; 0 flags none.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        `result` is not a result, it has no measure `by`, or `source` has not its channels.
+    RunError
+        The file could not be written.
+    """
+    out_html = Path(out_html)
+    if not out_html.parent.is_dir():
+        raise MissingFileError(f"{out_html}: no such folder: {out_html.parent}")
+    sim = _open(result)
+    measures = measures_of(sim)
+    if by is not None:
+        if by not in measures:
+            raise InputError(f"by: got {by!r}, this result has: {', '.join(measures)}")
+        measures = [by]
+    stack, absent = pictures.find_source(sim, source)
+    page = _page(sim, measures, stack, absent, top, title, few_counts)
+    partial = out_html.with_name(f".{out_html.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, out_html)
+    except OSError as error:
+        raise RunError(f"{out_html}: could not be written: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return out_html
+
+
+def _open(result: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
+    import xarray as xr
+
+    if isinstance(result, xr.Dataset):
+        sim, name = result, "this Dataset"
+    else:
+        name = os.fspath(result)
+        if not Path(name).exists():
+            raise MissingFileError(f"{name}: no such file")
+        try:
+            sim = xr.open_zarr(name)
+        except Exception as error:
+            raise InputError(f"{name} is not a result of bigcorr pairs: {error}") from error
+    if not measures_of(sim):
+        raise InputError(f"{name} is not a result of bigcorr pairs: it holds no pair matrix")
+    return sim
+
+
+def _page(
+    sim: xr.Dataset,
+    measures: list[str],
+    stack: RasterSource | None,
+    absent: str,
+    top: int,
+    title: str | None,
+    few_counts: float,
+) -> str:
+    channels, others = sim.sizes["channel"], sim.sizes["other"]
+    facts = decoded(sim.attrs)
+    title = title or "Which channels share a spatial pattern"
+    truth = None if stack is None else stack.attrs.get("truth")
+    figure_ids = (f"f{number}" for number in itertools.count())
+    sections, precision = [], {}
+    for name, measure, part in _rankings(sim, measures):
+        pairs = rank_pairs(part, measure)
+        if truth is not None:
+            precision[name] = group_precision(pairs, truth)
+        sections.append(
+            _measure_section(name, measure, part, pairs, stack, absent, top, few_counts, figure_ids)
+        )
+    links = "".join(
+        f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name, *_ in _rankings(sim, measures)
+    )
+    across = "" if channels == others else f" against {others:,}"
+    extent = " × ".join(f"{int(n):,}" for n in facts.get("shape", [])[-2:])
+    subtitle = f"{channels:,} channel{'s' * (channels != 1)}{across}" + (
+        f" of {extent} pixels" if extent else ""
+    )
+    assets = resources.files("bigcorr.report") / "assets"
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)}</title>
+<style>
+{(assets / "report.css").read_text(encoding="utf-8")}</style>
+</head>
+<body>
+<header>
+<h1>{escape(title)}</h1>
+<p class="soft">{subtitle}, compared by {escape(listed(measures))}.</p>
+<nav><a href="#run">The run</a>{links}</nav>
+</header>
+<main>
+{run_section(sim, facts)}
+{truth_section(precision)}
+{"".join(sections)}
+</main>
+<footer>{escape(notes.FOOTER.format(datetime.now().astimezone()))}</footer>
+<script>
+{(assets / "report.js").read_text(encoding="utf-8")}</script>
+</body>
+</html>
+"""
+
+
+def _rankings(sim: xr.Dataset, measures: list[str]) -> Iterator[tuple[str, str, xr.Dataset]]:
+    """Name, measure and part of the result, for each measure and each blur."""
+    for measure in measures:
+        if "sigma" not in sim[measure].dims:
+            yield measure, measure, sim
+            continue
+        for sigma in sim["sigma"].values:
+            yield f"{measure}, sigma {sigma:g}", measure, select_sigma(sim, measure, float(sigma))
+
+
+def _measure_section(
+    name: str,
+    measure: str,
+    sim: xr.Dataset,
+    pairs: pd.DataFrame,
+    stack: RasterSource | None,
+    absent: str,
+    top: int,
+    few_counts: float,
+    figure_ids: Iterator[str],
+) -> str:
+    from bigcorr.report.figures import heatmap
+
+    kind = sim[measure].attrs.get("kind", "similarity")
+    note = notes.note_of(measure, kind)
+    blind = f'<p class="note"><b>What it cannot see:</b> {note.blind}</p>' if note.blind else ""
+    rows, columns = ([str(name) for name in sim[side].values] for side in ("channel", "other"))
+    square = rows == columns
+    parts = [
+        f'<section class="measure" id="{_anchor(name)}"><h2>{escape(name)}</h2>',
+        f"<p>{note.reads}</p>{blind}",
+    ]
+    if len(columns) > 1:
+        figure = heatmap(sim[measure].values, rows, columns, kind=kind, label=measure)
+        parts.append(
+            f"<h3>All channels</h3><figure><figcaption>"
+            f"{notes.HEATMAP if square else notes.HEATMAP_AGAINST}</figcaption>"
+            f"{figure_svg(figure, f'{name} of all pairs', next(figure_ids))}</figure>"
+        )
+    if len(pairs):
+        parts.append("<h3>The most and the least similar pairs</h3>")
+        if stack is None:
+            parts.append(f'<p class="note">{escape(absent)}</p>')
+        else:
+            gallery = pictures.gallery(sim, measure, pairs, stack, few_counts)
+            parts.append(f'<p class="note">{notes.PAIRS} {gallery.view}</p>')
+            for picture in gallery.pictures:
+                svg = figure_svg(picture.figure, picture.label, next(figure_ids))
+                parts.append(
+                    f'<figure class="wide"><figcaption>{picture.caption}</figcaption>{svg}</figure>'
+                )
+        parts.append(f"<h3>The ranking</h3>{pair_table(pairs, top, few_counts)}")
+    else:
+        parts.append("<p>One channel has no pairs.</p>")
+    return "".join(parts) + "</section>"
+
+
+def _anchor(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())

@@ -1,0 +1,77 @@
+"""What the report says in plain words about each measure and each part. Text only."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Note(NamedTuple):
+    """How to read a measure, and what it cannot see."""
+
+    reads: str
+    blind: str
+
+
+MEASURES = {
+    "pearson": Note(
+        "Do two channels rise and fall together, pixel by pixel, over the whole raster? "
+        "+1 is the same pattern at any level, 0 is no relation, −1 is one where the other is not.",
+        "where on the raster the likeness comes from. A few very bright places can carry the "
+        "value, and two structures side by side, further apart than the blur, do not match.",
+    ),
+    "cosine": Note(
+        "How much of two channels lies in the same pixels, as an angle: 1 is the same pattern at "
+        "any level, 0 means that they never share a pixel.",
+        "what two channels would share by chance. The mean is not removed, so two channels that "
+        "are found everywhere are alike whatever their pattern.",
+    ),
+    "ncc": Note(
+        "Do two channels have the same shape inside small windows? Each window is freed of its "
+        "own level and weighted by its contrast, so an empty background says nothing and a "
+        "pattern against a flat field counts as 0.",
+        "anything much broader than the window: a slow gradient, or the inside of a wide layer, "
+        "is flat in every window. Use a larger blur and window to see those.",
+    ),
+}
+
+KINDS = {
+    "similarity": Note("The larger the value, the more alike two channels are.", ""),
+    "distance": Note("The smaller the value, the more alike two channels are.", ""),
+}
+
+HEATMAP = (
+    "Every channel against every other. Channels are ordered so that similar ones stand together "
+    "(average linkage), so a group that shares a pattern shows as a block on the diagonal."
+)
+HEATMAP_AGAINST = "The chosen channels (rows) against all, from the most to the least similar."
+
+PAIRS = (
+    "The two channels as they lie on the raster, and how alike they are around each place: red "
+    "where they rise and fall together, blue where one rises as the other falls, white where they "
+    "are unrelated."
+)
+
+TABLE = (
+    "A high value is not yet evidence. <b>z</b> is the value in units of its spread between "
+    "unrelated channels that are as smooth as these two; <b>p</b> is how often such channels come "
+    "out at least as far from zero; <b>q</b> is the share of false finds to expect among all "
+    "pairs up to this one."
+)
+TABLE_BARE = "This result holds no significance for the measure, so z, p and q are left out."
+
+TRUTH = (
+    "The stack is simulated and its groups are known. Average precision is 1 where all pairs of a "
+    "group come before all others. A low value names the kind of pattern that the measure does "
+    "not see. A kind's row takes the pairs with at least one channel of that kind."
+)
+
+
+FOOTER = (
+    "Made by bigcorr on {:%Y-%m-%d %H:%M %Z}. This page is one file and loads nothing from the "
+    "network."
+)
+
+
+def note_of(measure: str, kind: str) -> Note:
+    """The note of a measure; one by its kind where there is none of its own."""
+    return MEASURES.get(measure, KINDS[kind])
