@@ -187,7 +187,7 @@ def find_tissue(source: RasterSource) -> CoarseMask:
     Notes
     -----
     On a grid of at most 256 cells a side, cells with a value other than zero in any channel are
-    closed by a disc of two cells and holes are filled. While less than half of the region's cells
+    closed by a disc of two cells and holes are filled. While less than 60 % of the region's cells
     hold something, the counts being so sparse, the cells are doubled, down to 16 a side.
     """
     from scipy import ndimage
@@ -200,7 +200,7 @@ def find_tissue(source: RasterSource) -> CoarseMask:
         padded = np.pad(held, 3)
         region = ndimage.binary_fill_holes(ndimage.binary_closing(padded, disc))[3:-3, 3:-3]
         region |= held
-        sparse = held.sum() < 0.5 * region.sum() or (held.any() and _scattered(region))
+        sparse = held.sum() < 0.6 * region.sum() or (held.any() and _scattered(region))
         if not sparse or max(held.shape) // 2 < COARSEST:
             return CoarseMask(region, cell, (source.shape[1], source.shape[2]))
         held = _halved(held)
@@ -257,7 +257,7 @@ def _filled(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
         found &= ~np.isnan(values)
     if nodata is not None:
         found &= np.not_equal(values, nodata)
-    return found
+    return np.asarray(found)
 
 
 def empty_fraction(source: RasterSource) -> float:
