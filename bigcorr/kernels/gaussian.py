@@ -17,11 +17,19 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.fused import fma
+from bigcorr.kernels.scratch import zeroed
 
-# The row sums of one panel of columns should stay in the second-level cache, and one row of it in
-# the first.
-_RING_BYTES = 672 * 1024
-_PANEL_WIDTH = 1024
+_PITCH = 520
+"""Elements from one row of a panel to the next: whole cache lines, and no power of two, which
+would put all rows in the same places of the cache. A constant, so that loops need few checks."""
+_PANEL = 512
+"""Columns of a panel at most: its sums under way stay in the second-level cache."""
+_ROWS = 8
+"""Rows that are pushed into the sums at once."""
+_GROUP = 4
+"""Sums that take them at once: what is loaded serves 32 steps."""
+_MARGIN = 16
+"""Zeros around the taps along y: a block of rows reaches a little beyond the taps' support."""
 
 _NATIVE = frozenset(np.dtype(name) for name in ("uint8", "uint16", "float32", "float64"))
 
@@ -81,8 +89,20 @@ def blur_tile(
         out = np.empty(shape)
     if padded.dtype not in _NATIVE:
         padded = padded.astype(np.float64)
-    panels = -(-shape[1] // _panel_width(taps_y.size))
-    _blur(np.ascontiguousarray(padded), taps_y, taps_x, -(-shape[1] // max(panels, 1)), out)
+    padded = np.ascontiguousarray(padded)
+    panels = -(-shape[1] // _PANEL)
+    _blur(
+        padded,
+        _occupied_spans(padded),
+        _with_margin(taps_y),
+        radius_y,
+        taps_x,
+        np.ascontiguousarray(taps_x[::-1]),
+        -(-shape[1] // max(panels, 1)),
+        zeroed(_sums_size(radius_y), "gaussian sums"),
+        zeroed(_ROWS * _PITCH, "gaussian rows"),
+        out,
+    )
     return out
 
 
@@ -127,14 +147,33 @@ def blur_tile_masked(
     return out
 
 
+def _with_margin(taps: NDArray[np.float64]) -> NDArray[np.float64]:
+    out = np.zeros(taps.size + 2 * _MARGIN)
+    out[_MARGIN : _MARGIN + taps.size] = taps
+    return out
+
+
 def work_bytes(radius: tuple[int, int]) -> int:
     """Bytes that `blur_tile` holds at most beside its tile and its result."""
-    taps = 2 * radius[0] + 1
-    return 8 * (taps + 2) * _panel_width(taps) + 24 * taps + 16 * radius[1]
+    return 8 * (_sums_size(radius[0]) + _ROWS * _PITCH + 4 * radius[0] + 8 * radius[1] + 1024)
 
 
-def _panel_width(taps: int) -> int:
-    return max(64, min(_PANEL_WIDTH, _RING_BYTES // (8 * taps)))
+def _sums_size(radius: int) -> int:
+    """Elements of the ring of sums: all that a block of rows reaches, in whole groups."""
+    groups = (2 * radius + _ROWS + _GROUP - 1) // _GROUP + 2
+    return groups * _GROUP * _PITCH
+
+
+def _occupied_spans(padded: NDArray[Any]) -> NDArray[np.int64]:
+    """For each row, columns outside which it is zero; an empty span where all of it is.
+
+    Looked up by whole words of memory, so a span may be some pixels too wide.
+    """
+    words = padded.reshape(-1).view(np.uint8)
+    words = words[: words.size // 8 * 8].view(np.uint64)
+    spans = np.empty((padded.shape[0], 2), np.int64)
+    _find_spans(words, padded.shape[1], padded.itemsize, spans)
+    return spans
 
 
 def normalise(
@@ -157,40 +196,58 @@ def normalise(
 
 
 @njit(cache=True, nogil=True)
-def _accumulate(
-    out: NDArray[np.float64],
-    x0: NDArray[np.float64],
-    x1: NDArray[np.float64],
-    x2: NDArray[np.float64],
-    x3: NDArray[np.float64],
-    x4: NDArray[np.float64],
-    x5: NDArray[np.float64],
-    x6: NDArray[np.float64],
-    x7: NDArray[np.float64],
-    t: NDArray[np.float64],
+def _find_spans(
+    words: NDArray[np.uint64], width: int, itemsize: int, spans: NDArray[np.int64]
 ) -> None:
-    """Eight links of the chain of every element of `out`, with one load and store of it."""
-    t0, t1, t2, t3 = t[0], t[1], t[2], t[3]
-    t4, t5, t6, t7 = t[4], t[5], t[6], t[7]
-    for j in range(out.size):
-        s = fma(x0[j], t0, out[j])
-        s = fma(x1[j], t1, s)
-        s = fma(x2[j], t2, s)
-        s = fma(x3[j], t3, s)
-        s = fma(x4[j], t4, s)
-        s = fma(x5[j], t5, s)
-        s = fma(x6[j], t6, s)
-        out[j] = fma(x7[j], t7, s)
+    row_bytes = width * itemsize
+    rows = spans.shape[0]
+    for row in range(rows):
+        begin = row * row_bytes // 8
+        end = min(((row + 1) * row_bytes + 7) // 8, words.size)
+        first, last = end, begin
+        for start in range(begin, end, 64):
+            stop = min(start + 64, end)
+            found = np.uint64(0)
+            for word in words[start:stop]:
+                found |= word
+            if found:
+                first = min(first, start)
+                last = stop
+        # Bytes after the last whole word belong to the last row and were not looked at.
+        if row == rows - 1 and rows * row_bytes % 8:
+            last = end + 1
+        spans[row, 0] = max(0, (first * 8 - row * row_bytes) // itemsize)
+        spans[row, 1] = min(width, -((row * row_bytes - last * 8) // itemsize))
+        if first >= last:
+            spans[row, :] = 0
 
 
 @njit(cache=True, nogil=True)
-def _accumulate_one(out: NDArray[np.float64], x: NDArray[np.float64], t: float) -> None:
+def _add_scaled(out: NDArray[np.float64], x: NDArray[np.float64], t: float) -> None:
     for j in range(out.size):
         out[j] = fma(x[j], t, out[j])
 
 
+_1, _2, _3, _4, _5, _6, _7 = (np.uint64(i) for i in range(1, 8))
+
+
 @njit(cache=True, nogil=True)
-def _blur_row(
+def _add_shifted(out: NDArray[np.float64], x: NDArray[np.float64], t: NDArray[np.float64]) -> None:
+    """Eight links of the chain along x: ``out[j] += x[j + k] * t[k]``, k = 0 .. 7."""
+    t0, t1, t2, t3, t4, t5, t6, t7 = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
+    for j in range(np.uint64(out.size)):
+        s = fma(x[j], t0, out[j])
+        s = fma(x[j + _1], t1, s)
+        s = fma(x[j + _2], t2, s)
+        s = fma(x[j + _3], t3, s)
+        s = fma(x[j + _4], t4, s)
+        s = fma(x[j + _5], t5, s)
+        s = fma(x[j + _6], t6, s)
+        out[j] = fma(x[j + _7], t7, s)
+
+
+@njit(cache=True, nogil=True)
+def _gather_row(
     row: NDArray[np.float64], taps: NDArray[np.float64], out: NDArray[np.float64]
 ) -> None:
     """``out[j] = sum over k of row[j + k] * taps[k]``, k rising: the dense form."""
@@ -198,26 +255,15 @@ def _blur_row(
     out[:] = 0.0
     k = 0
     while k + 8 <= taps.size:
-        _accumulate(
-            out,
-            row[k : k + n],
-            row[k + 1 : k + 1 + n],
-            row[k + 2 : k + 2 + n],
-            row[k + 3 : k + 3 + n],
-            row[k + 4 : k + 4 + n],
-            row[k + 5 : k + 5 + n],
-            row[k + 6 : k + 6 + n],
-            row[k + 7 : k + 7 + n],
-            taps[k : k + 8],
-        )
+        _add_shifted(out, row[k : k + n + 7], taps[k : k + 8])
         k += 8
     for i in range(k, taps.size):
-        _accumulate_one(out, row[i : i + n], taps[i])
+        _add_scaled(out, row[i : i + n], taps[i])
 
 
 @njit(cache=True, nogil=True)
 def _scatter_row(
-    row: NDArray[np.float64],
+    row: NDArray[Any],
     reversed_taps: NDArray[np.float64],
     first: int,
     last: int,
@@ -225,128 +271,170 @@ def _scatter_row(
 ) -> None:
     """The same chain with the zero pixels left out: each other pixel adds itself where it reaches.
 
-    Pixels come in rising x, so every output meets its terms in the order of the dense form.
+    Pixels come in rising x, so every sum meets its terms in the order of the dense form.
     """
     out[:] = 0.0
     reach = reversed_taps.size - 1
     for x in range(first, last):
-        value = row[x]
+        value = np.float64(row[x])
         if value != 0.0:
             lo = max(0, x - reach)
             hi = min(out.size, x + 1)
             shift = reach - x
-            _accumulate_one(out[lo:hi], reversed_taps[lo + shift : hi + shift], value)
+            _add_scaled(out[lo:hi], reversed_taps[lo + shift : hi + shift], value)
+
+
+_P1, _P2, _P3, _P4, _P5, _P6, _P7 = (np.uint64(i * _PITCH) for i in range(1, 8))
 
 
 @njit(cache=True, nogil=True)
-def _load_row(src: NDArray[Any], dst: NDArray[np.float64]) -> tuple[int, int, int]:
-    """Convert a row; the number of its non-zero pixels and the span they lie in."""
-    count = 0
-    for j in range(src.size):
-        count += src[j] != 0
-    if count == 0:
-        return 0, 0, 0
-    for j in range(src.size):
-        dst[j] = src[j]
-    first = 0
-    while dst[first] == 0.0:
-        first += 1
-    last = src.size
-    while dst[last - 1] == 0.0:
-        last -= 1
-    return count, first, last
+def _push(
+    sums: NDArray[np.float64], rows: NDArray[np.float64], t: NDArray[np.float64], n: int
+) -> None:
+    """Eight rows into four neighbouring sums along y: row a enters sum b by ``t[3 + a - b]``."""
+    t0, t1, t2, t3, t4, t5 = t[0], t[1], t[2], t[3], t[4], t[5]
+    t6, t7, t8, t9, t10 = t[6], t[7], t[8], t[9], t[10]
+    for j in range(np.uint64(n)):
+        a, b, c, d = sums[j], sums[j + _P1], sums[j + _P2], sums[j + _P3]
+        x = rows[j]
+        a, b, c, d = fma(x, t3, a), fma(x, t2, b), fma(x, t1, c), fma(x, t0, d)
+        x = rows[j + _P1]
+        a, b, c, d = fma(x, t4, a), fma(x, t3, b), fma(x, t2, c), fma(x, t1, d)
+        x = rows[j + _P2]
+        a, b, c, d = fma(x, t5, a), fma(x, t4, b), fma(x, t3, c), fma(x, t2, d)
+        x = rows[j + _P3]
+        a, b, c, d = fma(x, t6, a), fma(x, t5, b), fma(x, t4, c), fma(x, t3, d)
+        x = rows[j + _P4]
+        a, b, c, d = fma(x, t7, a), fma(x, t6, b), fma(x, t5, c), fma(x, t4, d)
+        x = rows[j + _P5]
+        a, b, c, d = fma(x, t8, a), fma(x, t7, b), fma(x, t6, c), fma(x, t5, d)
+        x = rows[j + _P6]
+        a, b, c, d = fma(x, t9, a), fma(x, t8, b), fma(x, t7, c), fma(x, t6, d)
+        x = rows[j + _P7]
+        a, b, c, d = fma(x, t10, a), fma(x, t9, b), fma(x, t8, c), fma(x, t7, d)
+        sums[j], sums[j + _P1], sums[j + _P2], sums[j + _P3] = a, b, c, d
 
 
 @njit(cache=True, nogil=True)
-def _blur_column(
-    ring: NDArray[np.float64],
-    ring_row: NDArray[np.int64],
-    span: NDArray[np.int64],
-    head: int,
-    tail: int,
+def _sum_row(
+    line: NDArray[Any],
+    first: int,
+    last: int,
     taps: NDArray[np.float64],
-    y: int,
-    group: NDArray[np.float64],
+    reversed_taps: NDArray[np.float64],
+    source: NDArray[np.float64],
     out: NDArray[np.float64],
-) -> tuple[int, int]:
-    """Sum the rows ``head .. tail - 1`` of the ring into output row `y`; the span it occupies."""
-    size = ring.shape[0]
-    lo, hi = out.size, 0
-    for m in range(head, tail):
-        lo = min(lo, span[m % size, 0])
-        hi = max(hi, span[m % size, 1])
-    if lo >= hi:
-        return 0, 0
-    out[lo:hi] = 0.0
-    m = head
-    while m + 8 <= tail:
-        for i in range(8):
-            group[i] = taps[ring_row[(m + i) % size] - y]
-        _accumulate(
-            out[lo:hi],
-            ring[m % size, lo:hi],
-            ring[(m + 1) % size, lo:hi],
-            ring[(m + 2) % size, lo:hi],
-            ring[(m + 3) % size, lo:hi],
-            ring[(m + 4) % size, lo:hi],
-            ring[(m + 5) % size, lo:hi],
-            ring[(m + 6) % size, lo:hi],
-            ring[(m + 7) % size, lo:hi],
-            group,
-        )
-        m += 8
-    for i in range(m, tail):
-        slot = i % size
-        begin, end = span[slot, 0], span[slot, 1]
-        _accumulate_one(out[begin:end], ring[slot, begin:end], taps[ring_row[slot] - y])
-    return lo, hi
+) -> None:
+    """The sums along x of one row, in whichever form is cheaper: their bits are the same."""
+    count = 0
+    for value in line[first:last]:
+        count += value != 0
+    if 4 * count < out.size:
+        _scatter_row(line, reversed_taps, first, last, out)
+    else:
+        for x in range(line.size):
+            source[x] = line[x]
+        _gather_row(source[: line.size], taps, out)
+
+
+@njit(cache=True, nogil=True)
+def _write_row(sums: NDArray[np.float64], lo: int, hi: int, out: NDArray[Any]) -> None:
+    _clear(out[:lo])
+    part, target = sums[lo:hi], out[lo:hi]
+    for j in range(part.size):
+        target[j] = part[j]
+    _clear(out[hi:])
+
+
+@njit(cache=True, nogil=True)
+def _clear(out: NDArray[Any]) -> None:
+    for j in range(out.size):
+        out[j] = 0.0
 
 
 @njit(cache=True, nogil=True)
 def _blur(
     padded: NDArray[Any],
+    spans: NDArray[np.int64],
     taps_y: NDArray[np.float64],
+    radius_y: int,
     taps_x: NDArray[np.float64],
+    reversed_taps: NDArray[np.float64],
     panel: int,
+    sums: NDArray[np.float64],
+    rows: NDArray[np.float64],
     out: NDArray[Any],
 ) -> None:
-    """Both passes, one panel of columns after the other.
+    """Both passes, one panel of columns after the other, eight input rows at a time.
 
-    The row sums of the non-empty rows in reach go round in a ring of ``taps_y.size`` rows: `head`
-    and `tail` count the rows that ever left and entered it.
+    The sums along y that are under way go round in `sums`, in groups of four outputs. A group is
+    written out, and cleared, once the last row in its reach has been pushed.
     """
-    width = out.shape[1]
-    reach = taps_x.size - 1
-    reversed_taps = taps_x[::-1].copy()
-    ring = np.empty((taps_y.size, panel))
-    ring_row = np.empty(taps_y.size, np.int64)
-    span = np.empty((taps_y.size, 2), np.int64)
-    source = np.empty(panel + reach)
-    total = np.empty(panel)
-    group = np.empty(8)
+    height, width = out.shape
+    reach_x, reach_y = taps_x.size - 1, 2 * radius_y
+    size = sums.size // (_GROUP * _PITCH)
+    source = np.empty(panel + reach_x)
+    touched = np.empty((size, 2), np.int64)  # columns of a group's sums that are not zero
+    active = np.empty(_ROWS, np.bool_)
 
     for x0 in range(0, width, panel):
         x1 = min(x0 + panel, width)
         n = x1 - x0
-        head = tail = 0
-        for row in range(padded.shape[0]):
-            y = row - (taps_y.size - 1)
-            if tail > head and ring_row[head % taps_y.size] < y:
-                head += 1
-            count, first, last = _load_row(padded[row, x0 : x1 + reach], source)
-            if count > 0:
-                slot = tail % taps_y.size
-                if 4 * count < n:
-                    _scatter_row(source, reversed_taps, first, last, ring[slot, :n])
-                else:
-                    _blur_row(source[: n + reach], taps_x, ring[slot, :n])
-                ring_row[slot] = row
-                span[slot, 0] = max(0, first - reach)
-                span[slot, 1] = min(n, last)
-                tail += 1
-            if y < 0:
-                continue
-            lo, hi = _blur_column(ring, ring_row, span, head, tail, taps_y, y, group, total[:n])
-            out[y, x0 : x0 + lo] = 0.0
-            out[y, x0 + lo : x0 + hi] = total[lo:hi]
-            out[y, x0 + hi : x1] = 0.0
+        touched[:, 0], touched[:, 1] = n, 0
+        finished = 0
+        for y0 in range(0, padded.shape[0], _ROWS):
+            y1 = min(y0 + _ROWS, padded.shape[0])
+            lo, hi, count = n, 0, 0
+            for y in range(y0, y1):
+                first = max(spans[y, 0] - x0, 0)
+                last = min(spans[y, 1] - x0, n + reach_x)
+                active[y - y0] = first < last
+                if first < last:
+                    line = padded[y, x0 : x1 + reach_x]
+                    at = (y - y0) * _PITCH
+                    _sum_row(line, first, last, taps_x, reversed_taps, source, rows[at : at + n])
+                    lo = min(lo, max(0, first - reach_x) // 8 * 8)
+                    hi = max(hi, min(n, last))
+                    count += 1
+
+            if count > 0 and lo < hi:
+                begin = max(0, y0 - reach_y) // _GROUP
+                end = min(height - 1, y1 - 1) // _GROUP + 1
+                for g in range(begin, end):
+                    touched[g % size, 0] = min(touched[g % size, 0], lo)
+                    touched[g % size, 1] = max(touched[g % size, 1], hi)
+            if count > 1 and lo < hi:
+                for i in range(_ROWS):
+                    if y0 + i >= y1 or not active[i]:
+                        rows[i * _PITCH + lo : i * _PITCH + hi] = 0.0
+                for g in range(begin, end):
+                    slot = (g % size) * _GROUP * _PITCH
+                    tap = _MARGIN + y0 - _GROUP * g - (_GROUP - 1)
+                    _push(
+                        sums[slot + lo : slot + _GROUP * _PITCH],
+                        rows[lo:],
+                        taps_y[tap : tap + _ROWS + _GROUP - 1],
+                        hi - lo,
+                    )
+            elif count == 1 and lo < hi:
+                i = int(np.argmax(active[: y1 - y0]))
+                for y in range(max(0, y0 + i - reach_y), min(height, y0 + i + 1)):
+                    slot = ((y // _GROUP) % size * _GROUP + y % _GROUP) * _PITCH
+                    _add_scaled(
+                        sums[slot + lo : slot + hi],
+                        rows[i * _PITCH + lo : i * _PITCH + hi],
+                        taps_y[_MARGIN + y0 + i - y],
+                    )
+
+            while finished < height and (
+                y1 == padded.shape[0] or finished + _GROUP - 1 + reach_y < y1
+            ):
+                g = (finished // _GROUP) % size
+                lo, hi = touched[g, 0], max(touched[g, 0], touched[g, 1])
+                for i in range(_GROUP):
+                    slot = (g * _GROUP + i) * _PITCH
+                    if finished + i < height:
+                        _write_row(sums[slot : slot + n], lo, hi, out[finished + i, x0:x1])
+                    _clear(sums[slot + lo : slot + hi])
+                touched[g, 0], touched[g, 1] = n, 0
+                finished += _GROUP
