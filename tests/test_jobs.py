@@ -89,6 +89,7 @@ def test_a_cluster_file_is_found_beside_the_job(tmp_path: Path) -> None:
         ("steps: [{simulate: {output: a, channels: 0}}]", "channels: got 0"),
         ("steps: [{pairs: {stack: a, output: b, measures: ['ncc:window']}}]", "KEY=VALUE"),
         ("steps: [{simulate: {output: a, output: b}}]", "line 1: 'output' is given twice"),
+        ("memory: much\nsteps: [{simulate: {output: a}}]", "memory: got 'much'; takes a size"),
         ("steps: []", "'steps'"),
         ("- 1", "'steps'"),
         ("", "'steps'"),
@@ -126,6 +127,16 @@ def test_text_options_become_what_the_models_take() -> None:
     assert (step.sources, step.origin) == (["a.csv"], (3.0, -4.5))
     assert build(Simulate, {"output": "b", "size": "20x30"}).size == (20, 30)
     assert build(Simulate, {"output": "b", "size": 20}).size == (20, 20)
+
+
+def test_sigma_is_one_blur_or_several() -> None:
+    def sigma(value: object) -> object:
+        fields = {"stack": "a", "output": "b", "measures": "ncc", "sigma": value}
+        return build(Pairs, fields).sigma
+
+    assert [sigma(v) for v in ("2", 2, "2,4", [2, 4.5], None)] == [2, 2, [2, 4], [2, 4.5], None]
+    with pytest.raises(InputError, match="sigma: got 'wide'; takes a number of pixels"):
+        sigma("wide")
 
 
 def test_a_wrong_setting_names_what_it_got() -> None:

@@ -221,7 +221,12 @@ def _map(
         progress=progress,
         **settings.model_dump(),
     )
-    return Outcome({**summary, "output": step.output}, [f"{step.output}"])
+    shape = " x ".join(map(str, summary["shape"]))
+    shown = [f"{step.output}: {shape}, {summary['dtype']}"]
+    if summary["units_done_before"]:
+        done = f"{summary['units_done_before']} of {summary['units']} shards were done before"
+        shown.append(done)
+    return Outcome({**summary, "output": step.output}, shown)
 
 
 def _pairs(step: models.Pairs, settings: Settings, progress: Progress) -> Outcome:
@@ -236,7 +241,20 @@ def _pairs(step: models.Pairs, settings: Settings, progress: Progress) -> Outcom
         **options,
         **settings.model_dump(),
     )
-    return Outcome({**summary, "output": step.output}, [f"{step.output}"])
+    if step.plan_only:
+        facts = {**summary, "plan": dict(summary["plan"])}
+        return Outcome(facts, [tables.facts(facts["plan"])], is_answer=True)
+    if summary.get("done_before"):
+        return Outcome(summary, [f"{step.output} holds this very result already"])
+    measures = ", ".join(summary["measures"])
+    shown = [f"{step.output}: {summary['pairs']:,} pairs of {summary['channels']} by {measures}"]
+    if summary["units_found_done"]:
+        shown.append(f"{summary['units_found_done']} of {summary['units']} units were done before")
+    times = sorted(summary["timings"].items(), key=lambda item: -item[1])
+    shown.append(
+        "time of all workers: " + ", ".join(f"{k} {v:.1f} s" for k, v in times if v >= 0.05)
+    )
+    return Outcome(summary, shown)
 
 
 def _report(step: models.Report, settings: Settings, progress: Progress) -> Outcome:

@@ -126,7 +126,10 @@ def ingest(
     chunk: Annotated[int | None, typer.Option(help="Side of a chunk.")] = None,
     shard: Annotated[int | None, typer.Option(help="Side of a shard (one file).")] = None,
 ) -> Fields:
-    """Make a stack of channels from transcripts, images or arrays."""
+    """Make a stack of channels from transcripts, images or arrays.
+
+    Works on threads of this process, in bounded memory: --cluster and --memory change nothing.
+    """
     fields = locals()
     if columns is not None:
         fields["columns"] = dict(item.partition("=")[::2] for item in columns.split(","))
@@ -170,7 +173,10 @@ def simulate(
     ] = None,
     noise: Annotated[float | None, typer.Option(help="Noise of the images.")] = None,
 ) -> Fields:
-    """Make data with known truth: tissue whose channels share patterns, or a pair of images."""
+    """Make data with known truth: tissue whose channels share patterns, or a pair of images.
+
+    Works on threads of this process, tile by tile: --cluster and --memory change nothing.
+    """
     return locals()
 
 
@@ -220,7 +226,11 @@ def pairs(
         ),
     ] = None,
     sigma: Annotated[
-        float | None, typer.Option(help="Blur first; 2 to 3 for sparse counts.")
+        str | None,
+        typer.Option(
+            help="Blur first, in pixels; 2 to 3 for sparse counts. Several: 2,4,8.",
+            metavar="S[,S...]",
+        ),
     ] = None,
     window: Annotated[int | None, typer.Option(help="Window of measures that have one.")] = None,
     stride: Annotated[int | None, typer.Option(help="Step between windows.")] = None,

@@ -104,7 +104,7 @@ def _one_line(error: ValidationError, model: type[BaseModel], where: str) -> str
     if first["type"] == "missing":
         return f"{start}{name!r} is missing"
     message = first["msg"].removeprefix("Value error, ")
-    if isinstance(first.get("ctx", {}).get("error"), InputError):
+    if isinstance(first.get("ctx", {}).get("error"), InputError) and ": " in message:
         return f"{start}{message}"
     takes = message[0].lower() + message[1:]
     return f"{start}{name}: got {first['input']!r}; {takes}" if name else f"{start}{takes}"

@@ -51,6 +51,24 @@ def _size_pair(value: Any) -> Any:
     return parts * 2 if len(parts) == 1 else parts
 
 
+def _memory_size(value: Any) -> Any:
+    text = str(value).strip()
+    if not re.fullmatch(r"(?i)(\d+(\.\d*)?|\.\d+)\s*([kmgtp]?i?b?)", text):
+        raise InputError("takes a size in bytes such as 2GiB or 500MB")
+    return text
+
+
+def _sigmas(value: Any) -> Any:
+    """One blur as a number, several as a list: ``2``, ``"2"``, ``"2,4,8"``, ``[2, 4, 8]``."""
+    parts = value.split(",") if isinstance(value, str) else _one_as_list(value)
+    try:
+        numbers = [float(part) for part in parts]
+    except (TypeError, ValueError):
+        raise InputError("takes a number of pixels, or several as 2,4,8") from None
+    several = isinstance(value, (list, tuple)) or len(numbers) > 1
+    return numbers if several else numbers[0]
+
+
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_from_job_folder)]
 FilePaths = Annotated[list[FilePath], Field(min_length=1), BeforeValidator(_one_as_list)]
 Names = Annotated[list[str], BeforeValidator(_one_as_list)]
@@ -112,7 +130,7 @@ class Settings(_Strict):
     cluster: Annotated[str, Field(min_length=1)] = "local"
     workers: Annotated[int, Field(ge=1)] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
-    memory: str | None = None
+    memory: Annotated[str, BeforeValidator(_memory_size)] | None = None
     resume: bool = True
     """Go on from what the same step finished before; else start afresh and replace it."""
 
@@ -205,7 +223,7 @@ class Pairs(Step):
     stack: FilePath
     output: FilePath
     measures: Annotated[list[Measure], Field(min_length=1), BeforeValidator(_one_as_list)]
-    sigma: float | None = None
+    sigma: Annotated[float | list[float], BeforeValidator(_sigmas)] | None = None
     window: int | None = None
     stride: int | None = None
     contrast_floor: float | None = None
