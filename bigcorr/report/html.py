@@ -99,7 +99,7 @@ def _open(result: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
         if not Path(name).exists():
             raise MissingFileError(f"{name}: no such file")
         try:
-            sim = xr.open_zarr(name)
+            sim = xr.open_zarr(name, consolidated=False)
         except Exception as error:
             raise InputError(f"{name} is not a result of bigcorr pairs: {error}") from error
     if not measures_of(sim):
