@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import CELL, cell_rows
-from bigcorr.pairs.measure import ChannelStatistics, Partial, PairTile, Selection
+from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Selection
 from bigcorr.pairs.products import add_gram, mirror
 from bigcorr.tiles import Box, grid
 
@@ -217,6 +217,4 @@ class Cosine:
         other_square = s.other_square + 2 * o_other * s.other + s.n * o_other**2
         with np.errstate(divide="ignore", invalid="ignore"):
             value = product / np.sqrt(row_square * other_square)
-        return np.where(
-            (row_square > 0) & (other_square > 0), np.clip(value, -1.0, 1.0), np.nan
-        )
+        return np.where((row_square > 0) & (other_square > 0), np.clip(value, -1.0, 1.0), np.nan)

@@ -6,6 +6,8 @@ of channels alone, never on the plan, so that their last bits do not either.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ Indices = NDArray[np.int64]
 def chunks(channels: Indices) -> list[slice]:
     """Runs of `channels` (ascending) that lie in the same chunk of 256 channel numbers."""
     cuts = [0, *(np.flatnonzero(np.diff(channels // CHANNEL_CHUNK)) + 1).tolist(), len(channels)]
-    return [slice(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    return [slice(a, b) for a, b in itertools.pairwise(cuts) if b > a]
 
 
 def add_gram(

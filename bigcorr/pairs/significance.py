@@ -45,7 +45,9 @@ class SpectrumSpec(Protocol):
 
     def region(
         self, values: Floats, valid: NDArray[np.uint8] | None, mean: float, sd: float
-    ) -> Arrays: ...
+    ) -> Arrays:
+        """Sums over one region; `mean` and `sd` are the channel's over the whole raster."""
+        ...
 
     def nbytes(self) -> int:
         """Bytes of the arrays of one channel."""
@@ -80,27 +82,35 @@ class FieldSpectrum:
     @cached_property
     def reach(self) -> Shape:
         """Lags of the short-lag part: those that do not wrap around, up to 48."""
-        return tuple(min(LAGS, max(0, (side - 1) // (1 if self.whole else 2))) for side in self.shape)  # type: ignore[return-value]
+        return tuple(
+            min(LAGS, max(0, (side - 1) // (1 if self.whole else 2))) for side in self.shape
+        )  # type: ignore[return-value]
 
     def region(
         self, values: Floats, valid: NDArray[np.uint8] | None, mean: float, sd: float
     ) -> Arrays:
         field = np.zeros(self.region_shape)
-        known = np.zeros(self.region_shape)
         h, w = values.shape
-        ok = np.ones((h, w)) if valid is None else (valid != 0).astype(np.float64)
+        full = valid is None and (h, w) == self.region_shape
+        known = np.zeros(self.region_shape)
+        known[:h, :w] = 1.0 if valid is None else valid != 0
         # A block's own mean: lower frequencies than its own come from the coarse raster.
+        ok = known[:h, :w]
         local = mean if self.whole else float((values * ok).sum() / max(ok.sum(), 1.0))
-        field[:h, :w] = (values - local) * ok
-        known[:h, :w] = ok
-        side = self.decimate if min(self.region_shape) >= self.decimate else 1
-        field, known = block_means(field, side), block_means(known, side)
+        field[:h, :w] = (values - local) * ok / (sd if sd > 0 else np.inf)
+        field, known = block_means(field, self.decimate), block_means(known, self.decimate)
         power, shape = power_spectrum(field, self.whole)
-        power_known, _ = power_spectrum(known, self.whole)
+        lags = np.zeros((2 * self.reach[0] + 1, self.reach[1] + 1))
+        pairs = np.full(lags.shape, known.sum())
+        if self.whole or not full:
+            # Else all pixels have all neighbours, round the edge, and there is nothing to correct.
+            lags = short_lags(power, shape, self.reach)
+            power_known, _ = power_spectrum(known, self.whole)
+            pairs = short_lags(power_known, shape, self.reach)
         return {
             "field.power": self.bins.sum(power) / (shape[0] * shape[1]),
-            "field.lags": short_lags(power, shape, self.reach),
-            "field.pairs": short_lags(power_known, shape, self.reach),
+            "field.lags": lags,
+            "field.pairs": pairs,
             "field.n": np.array([known.sum()]),
         }
 
@@ -123,6 +133,7 @@ class PatchSpectrum:
     stride: int
     contrast_floor: float
     min_valid: float
+    whole: bool
 
     @cached_property
     def lattice(self) -> Shape:
@@ -144,7 +155,7 @@ class PatchSpectrum:
 
     @cached_property
     def energy_bins(self) -> NDArray[np.intp]:
-        starts = [k for k in (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)]
+        starts = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)
         return np.array([k for k in starts if k < self.window], dtype=np.intp)
 
     @property
@@ -160,11 +171,12 @@ class PatchSpectrum:
         pairs = np.zeros(len(lags))
         energy = np.zeros((self.window, self.window))
         span_y, span_x = ((n - 1) * self.stride + self.window for n in self.lattice)
-        floor = self.contrast_floor**2 * sd**2 * self.window**2
+        floor = (self.contrast_floor * self.window) ** 2
         least = max(2, int(np.ceil(self.min_valid * self.window**2)))
-        for y in _starts(values.shape[0], span_y, self.stride):
-            for x in _starts(values.shape[1], span_x, self.stride):
-                part = values[y : y + span_y, x : x + span_x] - mean
+        many = 2 if self.whole else 1
+        for y in _starts(values.shape[0], span_y, self.stride)[:many]:
+            for x in _starts(values.shape[1], span_x, self.stride)[:many]:
+                part = (values[y : y + span_y, x : x + span_x] - mean) / (sd if sd > 0 else np.inf)
                 ok = None if valid is None else valid[y : y + span_y, x : x + span_x]
                 field = PatchField.of(part, ok, self.window, self.stride, floor, least)
                 more, count = field.lag_products(lags)
@@ -215,16 +227,15 @@ def _starts(size: int, span: int, stride: int) -> list[int]:
 
 
 def field_variance(
-    sums: Arrays, spec: FieldSpectrum, sd: Floats, n: Floats,
-    coarse: tuple[Floats, Floats] | None = None,
+    sums: Arrays,
+    spec: FieldSpectrum,
+    coarse: tuple[Floats, NDArray[np.bool_]] | None = None,
 ) -> tuple[Floats, Floats]:
     """Features whose Gram matrix is the variance of Pearson's r times the number of pixels.
 
     Parameters
     ----------
     sums : arrays of `FieldSpectrum.region`, summed over regions, with a leading channel axis.
-    sd : (channel,) over the whole raster.
-    n : (channel,) valid pixels of the whole raster.
     coarse : (features, keep), optional
         Features of the low frequencies from the coarse raster, (channel, m), and which of the
         region's bins stay beside them.
@@ -236,10 +247,10 @@ def field_variance(
         edge or missing pixels take away
     """
     number = np.maximum(sums["field.n"][:, 0], 1e-300)
-    scale = np.where(sd > 0, 1.0 / (number * np.where(sd > 0, sd, 1.0) ** 2), 0.0)
+    scale = 1.0 / number
     counts = spec.bins.counts
     total = spec.bins.rows * spec.bins.columns
-    # field.power holds P / M per bin; P / (n sd^2) is the density, its mean over frequencies 1.
+    # field.power holds P / M per bin; P / n is the density, and its mean over frequencies 1.
     density = sums["field.power"] * total * scale[:, None, None]
     features = density / np.sqrt(counts * total)
     if coarse is None:
@@ -249,9 +260,7 @@ def field_variance(
     a = np.clip(sums["field.pairs"] / number[:, None, None], 0.0, None)
     weight = np.maximum(a - a * a, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = np.where(
-            a > 1e-3, sums["field.lags"] / sums["field.pairs"], 0.0
-        ) * np.where(sd > 0, 1.0 / np.where(sd > 0, sd, 1.0) ** 2, 0.0)[:, None, None]
+        correlation = np.where(a > 1e-3, sums["field.lags"] / sums["field.pairs"], 0.0)
     # Each lag of the half plane stands for itself and its mirror image.
     double = np.full(spec.reach[1] + 1, 2.0)
     double[0] = 1.0
@@ -260,15 +269,21 @@ def field_variance(
 
 
 def coarse_features(
-    z: NDArray[np.float32], spec: FieldSpectrum, side: int, n: Floats
+    z: NDArray[np.float32],
+    valid: Floats,
+    mean: Floats,
+    sd: Floats,
+    spec: FieldSpectrum,
+    side: int,
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Low-frequency features from the coarse raster, and the region bins that stay.
+    """Low-frequency features from the coarse raster, and the region's bins that stay.
 
     Parameters
     ----------
-    z : (channel, cells_y, cells_x) sums over coarse cells of the standardised values, mean 0, sd 1
+    z : (channel, cells_y, cells_x) float32, sums of a channel's values over coarse cells
+    valid : (cells_y, cells_x) valid pixels of the cells
+    mean, sd : (channel,) of the values
     side : pixels along a coarse cell
-    n : (channel,) valid pixels
     """
     rows, columns = spec.bins.index_bounds()
     step_y = 1.0 / (spec.bins.rows * spec.decimate)
@@ -277,22 +292,18 @@ def coarse_features(
     low = (rows * step_y <= cut)[:, None] & (columns * step_x <= cut)[None, :]
     _, shape = power_spectrum(np.zeros(z.shape[1:]), True)
     bins = FrequencyBins(*shape)
-    fine_rows, fine_columns = bins.index_bounds()
-    limit_y = (np.floor(cut / step_y) + 0.5) * step_y
-    limit_x = (np.floor(cut / step_x) + 0.5) * step_x
-    inside = (fine_rows / (bins.rows * side) < limit_y)[:, None] & (
-        fine_columns / (bins.columns * side) < limit_x
-    )[None, :]
-    frequency_y = fine_rows / (bins.rows)
-    frequency_x = fine_columns / (bins.columns)
-    droop = np.sinc(frequency_y)[:, None] ** 2 * np.sinc(frequency_x)[None, :] ** 2
-    counts = bins.counts[inside]
-    total = float(bins.rows * bins.columns) * side * side
+    fine_y, fine_x = (bound / n for bound, n in zip(bins.index_bounds(), shape, strict=True))
+    # The region's bins stand for half a step on either side of them.
+    limits = [(np.floor(cut / step) + 0.5) * step * side for step in (step_y, step_x)]
+    inside = (fine_y < limits[0])[:, None] & (fine_x < limits[1])[None, :]
+    # Averaging over a cell has weakened what is as fine as a few cells.
+    droop = (np.sinc(fine_y)[:, None] * np.sinc(fine_x)[None, :]) ** 2
+    scale = np.sqrt(bins.counts[inside] * bins.rows * bins.columns) * side * droop[inside]
+    scale *= max(float(valid.sum()), 1.0) * spec.decimate
     out = np.empty((len(z), int(inside.sum())))
     for c in range(len(z)):
-        power, _ = power_spectrum(z[c].astype(np.float64), True)
-        density = bins.sum(power)[inside] / droop[inside] / max(n[c], 1.0)
-        out[c] = density / np.sqrt(counts * total)
+        power, _ = power_spectrum((z[c] - mean[c] * valid) / sd[c], True)
+        out[c] = bins.sum(power)[inside] / scale
     return out, ~low
 
 
@@ -309,9 +320,7 @@ def patch_variance(sums: Arrays, spec: PatchSpectrum) -> tuple[Floats, Floats, F
     pairs = sums[f"{spec.name}.pairs"]
     products = sums[f"{spec.name}.products"]
     rasters = [(side - spec.window) // spec.stride + 1 for side in spec.raster]
-    room = [
-        np.maximum(1 - np.abs(lag[:, axis]) / max(rasters[axis], 1), 0.0) for axis in (0, 1)
-    ]
+    room = [np.maximum(1 - np.abs(lag[:, axis]) / max(rasters[axis], 1), 0.0) for axis in (0, 1)]
     places = [
         np.maximum(1 - np.abs(lag[:, axis]) / max(spec.lattice[axis], 1), 0.0) for axis in (0, 1)
     ]

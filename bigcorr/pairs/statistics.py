@@ -126,26 +126,20 @@ def _with_scale(
     """Choose offset and scale: exact in float32, and zero where zero is the background.
 
     An offset of 0 keeps empty places exactly zero, so that they cost nothing; it loses no more
-    than two bits while the mean is within two standard deviations. Scales are powers of two.
+    than two bits while the mean is within two standard deviations. Scales are powers of two and
+    offsets multiples of them, so that z of integers is exact.
     """
     largest = np.maximum(np.abs(minimum), np.abs(maximum))
     largest = np.where(np.isfinite(largest), largest, 0.0)
     varies = sd > 1e-12 * largest
-    offset = np.where(np.abs(mean) <= 2 * sd, 0.0, _short(mean))
-    offset = np.where(varies, offset, np.where(largest > 0, mean, 0.0))
-    exponent = np.round(np.log2(np.where(varies, sd, 1.0)))
+    scale = np.exp2(np.round(np.log2(np.where(varies, sd, 1.0))))
+    offset = np.where(np.abs(mean) <= 2 * sd, 0.0, np.round(mean / scale) * scale)
     return ChannelStatistics(
         n=n,
         mean=mean,
         sd=np.where(varies, sd, 0.0),
         minimum=minimum,
         maximum=maximum,
-        offset=offset,
-        scale=np.exp2(exponent),
+        offset=np.where(varies, offset, mean),
+        scale=scale,
     )
-
-
-def _short(x: FloatArray) -> FloatArray:
-    """x rounded to 12 significant bits: differences to integers of up to 12 bits are exact."""
-    mantissa, exponent = np.frexp(x)
-    return np.ldexp(np.round(mantissa * 4096) / 4096, exponent)

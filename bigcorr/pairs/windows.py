@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL
 from bigcorr.kernels.patches import patch_rows
-from bigcorr.pairs.measure import ChannelStatistics, Partial, PairTile, Selection
+from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Selection
 from bigcorr.pairs.products import add_gram, mirror
 from bigcorr.tiles import lattice
 
@@ -213,20 +213,24 @@ class NCC:
                 f"{min(shape)} (the raster is {shape[0]} x {shape[1]})"
             )
 
+    def denominator(self, partial: Partial, selection: Selection, rows: slice) -> Matrix:
+        """``n_i + n_j - n_ij``, (rows, channel)."""
+        chosen = selection.rows[rows]
+        total = partial["weight"][chosen][:, None] + partial["weight"][None, :]
+        for name in ("pair_weight", "other_weight"):
+            if name in partial:
+                total = total + partial[name][rows]
+        return total - _whole(partial["weight_product"], selection, rows)
+
     def finalize(
         self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics
     ) -> Matrix:
-        def whole(name: str) -> Matrix:
-            return mirror(partial[name], rows) if selection.symmetric else partial[name][rows]
-
-        chosen = selection.rows[rows]
-        product = whole("product")
-        denominator = partial["weight"][chosen][:, None] + partial["weight"][None, :]
-        for name in ("pair_weight", "other_weight"):
-            if name in partial:
-                denominator = denominator + partial[name][rows]
-        denominator = denominator - whole("weight_product")
+        denominator = self.denominator(partial, selection, rows)
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = product / denominator
+            value = _whole(partial["product"], selection, rows) / denominator
         # No window of either channel varies: no pattern to compare.
         return np.where(denominator > 1e-12, np.clip(value, -1.0, 1.0), 0.0)
+
+
+def _whole(matrix: Matrix, selection: Selection, rows: slice) -> Matrix:
+    return mirror(matrix, rows) if selection.symmetric else matrix[rows]

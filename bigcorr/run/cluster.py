@@ -53,7 +53,7 @@ class Pool(Protocol):
 class ThreadPool:
     """Threads of this process. Kernels release the GIL; nothing is ever pickled."""
 
-    dashboard = None
+    dashboard: str | None = None
 
     def __init__(self, threads: int, memory_limit: int | None = None) -> None:
         self.slots = threads
@@ -133,7 +133,7 @@ class DaskPool:
                     completed.add(submit(*item))
                 yield index, result
         finally:
-            self.client.cancel([f for f in completed.futures])
+            self.client.cancel(list(completed.futures))
 
 
 def _call_with_one_blas_thread(function: Callable[..., Any], *args: Any) -> Any:

@@ -7,7 +7,7 @@ tile, because the raster's edge is folded by global indices and the kernels do n
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.gaussian import blur_tile, blur_tile_masked, gaussian_taps, normalise
-from bigcorr.raster.source import RasterSource
+from bigcorr.raster.base import RasterSource
+from bigcorr.raster.mask import Mask
 from bigcorr.tiles import Box, reflect_indices
+
+Timer = defaultdict[str, float]
+"""Seconds by what they were spent on."""
 
 READ_BYTES = 48 * 2**20
 """Most bytes of raw pixels read at once: channels are read in groups of about this size."""
@@ -49,14 +53,14 @@ class TileLoader:
         Gaussian blur in pixels, (y, x); None: none.
     nodata : float or None
         Value that means missing, beside NaN and infinity.
-    mask : RasterSource or None
-        One channel, non-zero where pixels are valid in all channels.
+    mask : Mask or None
+        Where pixels are valid in all channels; None: everywhere.
     """
 
     source: RasterSource
     sigma: tuple[float, float] | None = None
     nodata: float | None = None
-    mask: RasterSource | None = None
+    mask: Mask | None = None
 
     @property
     def raster(self) -> tuple[int, int]:
@@ -84,17 +88,13 @@ class TileLoader:
 
     def mask_tile(self, box: Box) -> NDArray[np.uint8] | None:
         """(h, w) shared mask of a box of the raster, None where all pixels are valid."""
-        if self.mask is not None:
-            valid = (self.mask.read([0], box)[0] != 0).astype(np.uint8)
-        else:
-            stored = self.source.mask(box)
-            if stored is None:
-                return None
-            valid = np.ascontiguousarray(stored, dtype=np.uint8)
+        if self.mask is None:
+            return None
+        valid = np.ascontiguousarray(self.mask.read(box), dtype=np.uint8)
         return None if valid.all() else valid
 
     def channels(
-        self, box: Box, channels: NDArray[np.int64], timer: Counter[str], inner: Box | None = None
+        self, box: Box, channels: NDArray[np.int64], timer: Timer, inner: Box | None = None
     ) -> Iterator[Loaded]:
         """Read, mask and blur the channels of a box of the raster one by one.
 
@@ -139,7 +139,7 @@ class TileLoader:
                 yield Loaded(int(channel), None, None, None)
 
     def _read(
-        self, box: Box, channels: NDArray[np.int64], group: int, timer: Counter[str]
+        self, box: Box, channels: NDArray[np.int64], group: int, timer: Timer
     ) -> Iterator[NDArray[Any]]:
         for first in range(0, len(channels), group):
             start = time.perf_counter()

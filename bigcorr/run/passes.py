@@ -8,7 +8,7 @@ plain arrays by name. What is merged, kept or written is the driver's business.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from bigcorr.kernels.cells import CELL, mark_cells, standardise
 from bigcorr.pairs.measure import ChannelStatistics, Features, PairTile, Partial, Selection
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.statistics import region_moments
-from bigcorr.run.loader import TileLoader
+from bigcorr.run.loader import TileLoader, Timer
 from bigcorr.tiles import Box
 
 Arrays = dict[str, NDArray[Any]]
@@ -32,45 +32,34 @@ def statistics_unit(
     channels: NDArray[np.int64],
     regions: tuple[Box, ...],
     chosen: NDArray[np.bool_],
-    spectra: tuple[SpectrumSpec, ...],
 ) -> Arrays:
-    """Moments and spectra of some channels over some regions.
+    """Moments of some channels over some regions.
 
     Parameters
     ----------
     channels : (n,) channel numbers
     regions : boxes of the raster
     chosen : (n, len(regions)) which to look at
-    spectra : what the significance of the measures asked for needs of each region
 
     Returns
     -------
     dict
-        ``moments`` (n, regions, 5); for each spectrum its arrays, summed over the regions in
-        their order, (n, ...); ``time.*`` seconds.
+        ``moments`` (n, regions, 5); ``time.*`` seconds.
     """
-    timer: Counter[str] = Counter()
+    timer: Timer = defaultdict(float)
     moments = np.zeros((len(channels), len(regions), 5))
-    sums: Arrays = {}
     for index, region in enumerate(regions):
         rows = np.flatnonzero(chosen[:, index])
         if len(rows) == 0:
             continue
         shared = loader.mask_tile(region)
-        for row, loaded in zip(
-            rows, loader.channels(region, channels[rows], timer), strict=True
-        ):
+        for row, loaded in zip(rows, loader.channels(region, channels[rows], timer), strict=True):
             start = time.perf_counter()
             values = np.zeros(region.shape) if loaded.values is None else loaded.values
             valid = shared if loaded.valid is None else loaded.valid
             moments[row, index] = region_moments(values, valid)
-            for spectrum in spectra:
-                for name, array in spectrum.region(region, values, valid).items():
-                    if name not in sums:
-                        sums[name] = np.zeros((len(channels), *array.shape), np.float64)
-                    sums[name][row] += array
             timer["statistics"] += time.perf_counter() - start
-    return {"moments": moments, **sums, **_times(timer)}
+    return {"moments": moments, **_times(timer)}
 
 
 @dataclass(frozen=True)
@@ -102,7 +91,7 @@ def pair_unit(
         ``<i>.<name>``: the partial of the i-th features; ``count`` (channel) where asked for;
         ``coarse`` (channel, cells_y, cells_x) float32 sums of z over coarse cells; ``time.*``.
     """
-    timer: Counter[str] = Counter()
+    timer: Timer = defaultdict(float)
     partials: list[Partial] = [{} for _ in spec.features]
     channels = spec.selection.channels
     count = np.zeros(channels)
@@ -151,7 +140,7 @@ def _pair_tile(
     reach: Box,
     z: NDArray[np.float32],
     statistics: ChannelStatistics,
-    timer: Counter[str],
+    timer: Timer,
     count: NDArray[np.float64] | None,
 ) -> PairTile:
     channels = np.arange(len(z))
@@ -190,9 +179,7 @@ def _pair_tile(
     return PairTile(core, reach, z, np.ascontiguousarray(planes), marks, statistics)
 
 
-def _count(
-    raw: NDArray[Any], valid: NDArray[np.uint8] | None, core: Box, reach: Box
-) -> float:
+def _count(raw: NDArray[Any], valid: NDArray[np.uint8] | None, core: Box, reach: Box) -> float:
     """Total of integer counts; for other data the number of valid pixels that are not zero."""
     if valid is not None:
         raw = raw[valid[core.relative_to(reach).slices] != 0]
@@ -212,5 +199,58 @@ def _add_coarse(
         coarse[:, (core.y0 + y - block.y0) // side] += row
 
 
-def _times(timer: Counter[str]) -> Arrays:
+def _times(timer: Timer) -> Arrays:
     return {f"time.{name}": np.array(seconds) for name, seconds in timer.items()}
+
+
+def spectra_unit(
+    loader: TileLoader,
+    channels: NDArray[np.int64],
+    regions: tuple[Box, ...],
+    chosen: NDArray[np.bool_],
+    statistics: ChannelStatistics,
+    spectra: tuple[SpectrumSpec, ...],
+) -> Arrays:
+    """What the standard errors need of some channels over some regions.
+
+    Parameters
+    ----------
+    channels, regions, chosen : as for `statistics_unit`
+    statistics : of these channels
+    spectra : one spec for each kind of spectrum
+
+    Returns
+    -------
+    dict
+        The arrays of the specs with a leading channel axis, summed over the regions in their
+        order; ``time.*`` seconds.
+    """
+    timer: Timer = defaultdict(float)
+    sums: Arrays = {}
+    for index, region in enumerate(regions):
+        rows = np.flatnonzero(chosen[:, index])
+        if len(rows) == 0:
+            continue
+        shared = loader.mask_tile(region)
+        for row, loaded in zip(rows, loader.channels(region, channels[rows], timer), strict=True):
+            start = time.perf_counter()
+            values = np.zeros(region.shape) if loaded.values is None else loaded.values
+            valid = shared if loaded.valid is None else loaded.valid
+            mean, sd = float(statistics.mean[row]), float(statistics.sd[row])
+            for spectrum in spectra:
+                for name, array in spectrum.region(values, valid, mean, sd).items():
+                    if name not in sums:
+                        sums[name] = np.zeros((len(channels), *array.shape))
+                    sums[name][row] += array
+            timer["spectra"] += time.perf_counter() - start
+    return {**{k: v.astype(np.float32) for k, v in sums.items()}, **_times(timer)}
+
+
+def count_unit(loader: TileLoader, box: Box) -> NDArray[np.float64]:
+    """(channel,) totals of integer counts in a box, else numbers of valid non-zero pixels."""
+    channels = np.arange(loader.source.shape[0])
+    count = np.zeros(len(channels))
+    for loaded in loader.channels(box, channels, defaultdict(float), box):
+        if loaded.raw is not None:
+            count[loaded.channel] = _count(loaded.raw, loaded.valid, box, box)
+    return count

@@ -1,0 +1,115 @@
+"""The public function `pairwise`: every pair of channels of a stack, in one call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def pairwise(
+    stack: Any,
+    measures: str | Sequence[Any] = ("pearson",),
+    sigma: float | tuple[float, float] | Sequence[float] | None = None,
+    window: int = 16,
+    stride: int = 8,
+    contrast_floor: float = 1.0,
+    significance: bool = True,
+    mask: Any = None,
+    against: str | Sequence[str] | None = None,
+    *,
+    nodata: float | None = None,
+    min_count: float | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Similarity of the spatial patterns of all pairs of channels.
+
+    Parameters
+    ----------
+    stack : array, DataArray or path
+        (channel, y, x), any real dtype: NumPy, dask, an xarray DataArray (as `open_raster` gives)
+        or the path of a raster. It is read by tiles and never held whole.
+    measures : str or sequence
+        Names (``"pearson"``, ``"cosine"``, ``"ncc"``, ``"ncc:window=32,stride=16"``) or measures
+        with their own parameters (``bc.measures.NCC(window=32, stride=16)``).
+    sigma : float, (float, float) or list, optional
+        Gaussian blur in pixels before comparing, (y, x) where they differ; None: none. A list
+        asks for several and adds a leading "sigma" dimension. For sparse counts 2 to 3 pixels.
+    window, stride, contrast_floor
+        Of the measures that have them and do not say otherwise, in pixels; see
+        `bigcorr.measures.NCC`.
+    significance : bool
+        Also give the standard deviation of each measure under independence.
+    mask : "auto", array, DataArray or path, optional
+        (y, x), valid where not zero; "auto": the tissue, where any channel has something. What
+        lies outside is left out, as are NaN, infinity and `nodata`.
+    against : str or sequence of str, optional
+        Compare these channels with all, instead of all with all.
+    nodata : float, optional
+        Value of missing pixels, instead of what the raster declares.
+    min_count : float, optional
+        Leave out channels with a smaller total count.
+    progress : bool
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    xarray.Dataset
+        A ("channel", "other") float64 matrix a measure, with ``<measure>_null`` and
+        ``<measure>_sd`` (mean and standard deviation under independence) where it has them;
+        ``count`` and ``count_other``, the total counts of the channels. NaN where a pair has no
+        value, such as Pearson of a constant channel.
+
+    Raises
+    ------
+    InputError
+        A ValueError that names the argument, what it got and what it takes.
+
+    Notes
+    -----
+    Runs on the active dask client if there is one, else on threads of this process. The result is
+    the same to the last bit whatever the chunks, the workers and the memory, for one BLAS and kind
+    of processor.
+
+    References
+    ----------
+    Clifford, Richardson, Hemon (1989), "Assessing the significance of the correlation between two
+    spatial processes", Biometrics 45.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bigcorr as bc
+    >>> rng = np.random.default_rng(0)
+    >>> a = rng.poisson(1.0, (40, 50))
+    >>> sim = bc.pairwise(np.stack([a, a, 5 - a]), ["pearson"], progress=False)
+    >>> sim["pearson"].values.round(6).tolist()
+    [[1.0, 1.0, -1.0], [1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]]
+    """
+    from bigcorr.run.cluster import open_pool
+    from bigcorr.run.pairs_job import ask, compute, plan_for
+    from bigcorr.run.progress import open_progress
+
+    started = time.monotonic()
+    with open_progress(quiet=not progress) as events, open_pool() as pool:
+        asked = ask(
+            stack,
+            measures=measures,
+            sigma=sigma,
+            window=window,
+            stride=stride,
+            contrast_floor=contrast_floor,
+            significance=significance,
+            mask=mask,
+            against=against,
+            nodata=nodata,
+            min_count=min_count,
+            pool=pool,
+            progress=events,
+        )
+        result = compute(asked, plan_for(asked, pool), pool, None, events)
+    result.attrs["wall_seconds"] = round(time.monotonic() - started, 3)
+    return result.dataset()

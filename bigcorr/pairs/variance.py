@@ -1,0 +1,152 @@
+"""From spectra to the standard errors of the pairs, measure by measure.
+
+Which measure has which standard error, and how the features of `significance` are put together for
+all pairs. No pixels and no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigcorr.pairs.measure import ChannelStatistics, Measure, Partial, Selection
+from bigcorr.pairs.moments import Pearson
+from bigcorr.pairs.significance import (
+    Arrays,
+    FieldSpectrum,
+    PatchSpectrum,
+    SpectrumSpec,
+    coarse_features,
+    field_variance,
+    patch_variance,
+)
+from bigcorr.pairs.statistics import REGION, WHOLE_PIXELS
+from bigcorr.pairs.windows import NCC
+from bigcorr.tiles import Shape, lattice
+
+Floats = NDArray[np.float64]
+
+
+def spectra_of(
+    measures: Sequence[Measure], raster: Shape, sigma: tuple[float, float] | None
+) -> dict[str, SpectrumSpec]:
+    """What the spectra pass must take for the standard errors of these measures, by measure."""
+    whole = raster[0] * raster[1] <= WHOLE_PIXELS
+    region = raster if whole else (min(REGION, raster[0]), min(REGION, raster[1]))
+    out: dict[str, SpectrumSpec] = {}
+    for measure in measures:
+        if isinstance(measure, Pearson):
+            # A blurred field has nothing finer than a part of sigma.
+            part = 8.0 if whole else 2.5
+            decimate = 1 if sigma is None else max(1, int(min(sigma) / part))
+            out[measure.name] = FieldSpectrum(region, whole, decimate)
+        elif isinstance(measure, NCC):
+            out[measure.name] = PatchSpectrum(
+                region,
+                raster,
+                measure.window,
+                measure.stride,
+                measure.contrast_floor,
+                measure.min_valid,
+                whole,
+            )
+    return out
+
+
+@dataclass(frozen=True)
+class PairVariance:
+    """Features of all channels whose Gram matrices add up to a variance.
+
+    positive : their Gram is the variance's main part and never negative.
+    signed : its Gram may be negative by chance and then counts as nothing beside `positive`.
+    both : True if the signed part comes on top of the positive one, False if it replaces it where
+        it is larger.
+    rest : a further positive part.
+    factor : the variance is the sum times this, over the number of pixels or windows.
+    number : pixels or windows of the raster.
+    """
+
+    positive: Floats
+    signed: Floats
+    both: bool
+    rest: Floats | None
+    factor: float
+    number: float
+
+    def rows(self, selection: Selection, rows: slice) -> Floats:
+        """Variance of a sum over `number` terms, over `number`, for some rows of the matrix."""
+        chosen = selection.rows[rows]
+        total = self.positive[chosen] @ self.positive.T
+        signed = self.signed[chosen] @ self.signed.T
+        total = total + np.maximum(signed, 0.0) if self.both else np.maximum(total, signed)
+        if self.rest is not None:
+            total = total + self.rest[chosen] @ self.rest.T
+        return total * self.factor
+
+
+def standard_errors(
+    measure: Measure, variance: PairVariance, partial: Partial, selection: Selection, rows: slice
+) -> Floats:
+    """Standard deviation of a measure under independence, (rows, channel); NaN where unknown."""
+    total = variance.rows(selection, rows)
+    if isinstance(measure, NCC):
+        number = np.sqrt(total * variance.number)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sd = number / measure.denominator(partial, selection, rows)
+    else:
+        n = partial["n"][0] + (partial["pair_n"][rows] if "pair_n" in partial else 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sd = np.sqrt(total / n)
+    return np.where((sd > 0) & np.isfinite(sd), sd, np.nan)
+
+
+def variances(
+    measures: Sequence[Measure],
+    specs: dict[str, SpectrumSpec],
+    sums: Arrays,
+    statistics: ChannelStatistics,
+    coarse: tuple[NDArray[np.float32], NDArray[np.float64], int] | None,
+) -> dict[str, PairVariance]:
+    """The variances of the measures that have one.
+
+    Parameters
+    ----------
+    specs, sums : of the spectra pass; `sums` has a leading channel axis.
+    statistics : of the whole raster
+    coarse : (sums of z over coarse cells (channel, y, x), valid pixels of the cells (y, x), side)
+        Of large rasters: where low frequencies come from.
+    """
+    out: dict[str, PairVariance] = {}
+    for measure in measures:
+        spec = specs.get(measure.name)
+        if isinstance(spec, FieldSpectrum):
+            out[measure.name] = _field(spec, sums, statistics, coarse)
+        elif isinstance(spec, PatchSpectrum):
+            lags, same, rest = patch_variance(sums, spec)
+            number = float(
+                np.prod(
+                    [lattice(0, side, spec.window, spec.stride, side)[1] for side in spec.raster]
+                )
+            )
+            out[measure.name] = PairVariance(same, lags, False, rest, 1.0, number)
+    return out
+
+
+def _field(
+    spec: FieldSpectrum,
+    sums: Arrays,
+    statistics: ChannelStatistics,
+    coarse: tuple[NDArray[np.float32], NDArray[np.float64], int] | None,
+) -> PairVariance:
+    low = None
+    if coarse is not None and not spec.whole:
+        z, valid, side = coarse
+        sd = np.where(statistics.sd > 0, statistics.sd, 1.0) / statistics.scale
+        mean = (statistics.mean - statistics.offset) / statistics.scale
+        low = coarse_features(z, valid, mean, sd, spec, side)
+    features, lags = field_variance(sums, spec, low)
+    number = float(statistics.n.max(initial=0.0))
+    return PairVariance(features, lags, True, None, float(spec.decimate**2), number)

@@ -1,0 +1,166 @@
+"""What a run keeps on disk while it is under way, so that nothing finished is lost.
+
+Beside the result ``OUT`` stands ``OUT.partial``: `job.json` says whose work it is, and each stage
+has a folder of unit files, written to a temporary name and renamed, and a merged prefix: the sum of
+the units 0 .. n - 1, whose own files are then gone. A file that is there is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigcorr.errors import InputError, RunError
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Checkpoint:
+    """The folder of one run. Pickles as its path; workers write their units themselves.
+
+    Parameters
+    ----------
+    path : path
+        ``OUT.partial``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, job: dict[str, Any], resume: bool) -> bool:
+        """Take the folder for this job; True if an earlier run of the same job left work here.
+
+        Raises
+        ------
+        InputError
+            The folder holds the work of a job that differs; says in what.
+        """
+        stored = self._job()
+        if stored is not None and not resume:
+            shutil.rmtree(self.path)
+            stored = None
+        if stored is not None:
+            refuse_other(f"{self.path} holds unfinished work of another run", stored, job)
+            self._sweep()
+            return True
+        if self.path.exists() and any(self.path.iterdir()):
+            if resume:
+                raise InputError(
+                    f"{self.path} exists and is not the work of a run of pairs: remove it or give "
+                    "another output"
+                )
+            shutil.rmtree(self.path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write_atomically(self.path / "job.json", json.dumps(job, indent=1).encode())
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+        return False
+
+    def _job(self) -> dict[str, Any] | None:
+        try:
+            return dict(json.loads((self.path / "job.json").read_text()))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.path / 'job.json'} cannot be read: {error}") from error
+
+    def _sweep(self) -> None:
+        for litter in self.path.rglob("*.tmp"):
+            litter.unlink(missing_ok=True)
+
+    def done(self, stage: str) -> tuple[int, set[int]]:
+        """How long the merged prefix is, and which units behind it have files."""
+        folder = self.path / stage
+        if not folder.is_dir():
+            return 0, set()
+        prefix = max((int(p.stem.split("-")[1]) for p in folder.glob("prefix-*.npz")), default=0)
+        units = {int(p.stem.split("-")[1]) for p in folder.glob("unit-*.npz")}
+        return prefix, {unit for unit in units if unit >= prefix}
+
+    def write_unit(self, stage: str, index: int, arrays: Arrays) -> int:
+        """Keep a unit's arrays; gives their bytes."""
+        return self._write(self.path / stage / f"unit-{index:07d}.npz", arrays)
+
+    def read_unit(self, stage: str, index: int) -> Arrays:
+        return self._read(self.path / stage / f"unit-{index:07d}.npz")
+
+    def write_prefix(self, stage: str, length: int, arrays: Arrays) -> None:
+        """Keep the sum of the first `length` units, then drop what it replaces."""
+        folder = self.path / stage
+        self._write(folder / f"prefix-{length:07d}.npz", arrays)
+        for old in folder.glob("*.npz"):
+            kind, number = old.stem.split("-")
+            if int(number) < length and kind in ("unit", "prefix"):
+                old.unlink(missing_ok=True)
+
+    def read_prefix(self, stage: str, length: int) -> Arrays:
+        return self._read(self.path / stage / f"prefix-{length:07d}.npz")
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @staticmethod
+    def _write(path: Path, arrays: Arrays) -> int:
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise disk_error(path, error) from error
+        return sum(array.nbytes for array in arrays.values())
+
+    @staticmethod
+    def _read(path: Path) -> Arrays:
+        # The zip format checks a CRC of every array; pickles are never loaded.
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise RunError(
+                f"{path} is damaged ({error}): remove it and run the same command again"
+            ) from error
+
+
+def refuse_other(what: str, stored: dict[str, Any], job: dict[str, Any]) -> None:
+    """Raise an `InputError` that names the first difference between two jobs, if there is one."""
+    job = json.loads(json.dumps(job))
+    for key in [*job, *(k for k in stored if k not in job)]:
+        if stored.get(key) != job.get(key):
+            there, here = (_short(side.get(key)) for side in (stored, job))
+            raise InputError(
+                f"{what}: {key} is {there} there and {here} here; give another output, or "
+                "--restart to start over"
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def disk_error(path: Path, error: OSError) -> RunError:
+    """One line that names the file and the cause."""
+    return RunError(f"cannot write {path}: {error.strerror or error}")
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

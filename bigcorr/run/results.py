@@ -1,0 +1,223 @@
+"""Results: matrices of a run as a Dataset in memory, or written block by block to a store.
+
+The sums of a run are small beside its matrices, so rows of a matrix are made when they are wanted.
+Nothing is computed from pixels here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigcorr import __version__
+from bigcorr.errors import InputError
+from bigcorr.pairs.measure import Measure, Selection
+from bigcorr.pairs.variance import standard_errors
+from bigcorr.raster import store
+from bigcorr.raster.base import RasterSource
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bigcorr.run.pairs_job import Blur
+
+BLOCK_BYTES = 64 * 2**20
+"""Most bytes of one block of rows of a matrix."""
+
+
+@dataclass
+class PairResult:
+    """Everything that the matrices of a run are made from."""
+
+    source: RasterSource
+    measures: tuple[Measure, ...]
+    selection: Selection
+    sigmas: tuple[tuple[float, float] | None, ...] | None
+    sigma: tuple[float, float] | None
+    blurs: list[Blur]
+    counts: NDArray[Any]
+    attrs: dict[str, Any]
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        return ("channel", "other") if self.sigmas is None else ("sigma", "channel", "other")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.selection.shape if self.sigmas is None else (
+            len(self.sigmas), *self.selection.shape
+        )  # fmt: skip
+
+    def variables(self) -> dict[str, dict[str, Any]]:
+        """Names of the matrices and their attributes."""
+        out: dict[str, dict[str, Any]] = {}
+        for measure in self.measures:
+            has_error = measure.name in self.blurs[0].variances
+            out[measure.name] = {
+                "kind": measure.kind,
+                "range": list(measure.range),
+                "symmetric": measure.symmetric,
+                "distribution": measure.distribution if has_error else "none",
+                "parameters": measure.parameters,
+                "n_max": int(max(self.blurs[0].statistics.n.max(initial=0), 0)),
+            }
+            if has_error:
+                name = measure.name
+                out[f"{name}_null"] = {"long_name": f"mean of {name} under independence"}
+                out[f"{name}_sd"] = {
+                    "long_name": f"standard deviation of {name} under independence, spatial "
+                    "autocorrelation allowed for"
+                }
+        return out
+
+    def blocks(self) -> Iterator[tuple[str, tuple[Any, ...], NDArray[np.float64]]]:
+        """All matrices by blocks of rows: (variable, where, values)."""
+        rows, columns = self.selection.shape
+        step = max(1, BLOCK_BYTES // (8 * max(columns, 1)))
+        for index, blur in enumerate(self.blurs):
+            for start in range(0, rows, step):
+                part = slice(start, min(start + step, rows))
+                where = (part,) if self.sigmas is None else (index, part)
+                for measure in self.measures:
+                    partial = blur.features[measure.features(self._raster)]
+                    value = measure.finalize(partial, self.selection, part, blur.statistics)
+                    yield measure.name, where, value
+                    variance = blur.variances.get(measure.name)
+                    if variance is not None:
+                        sd = standard_errors(measure, variance, partial, self.selection, part)
+                        sd[np.isnan(value)] = np.nan
+                        yield f"{measure.name}_sd", where, sd
+                        yield f"{measure.name}_null", where, np.zeros_like(sd)
+
+    @property
+    def _raster(self) -> tuple[int, int]:
+        return self.source.shape[1], self.source.shape[2]
+
+    def coords(self) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+        names = np.asarray(self.source.channels, dtype=str)
+        rows = self.selection.rows
+        out: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {
+            "channel": (("channel",), names[rows]),
+            "other": (("other",), names),
+            "count": (("channel",), self.counts[rows]),
+            "count_other": (("other",), self.counts),
+        }
+        if self.sigmas is not None:
+            sigmas = [np.nan if s is None else float(np.sqrt(s[0] * s[1])) for s in self.sigmas]
+            out["sigma"] = (("sigma",), np.array(sigmas))
+        return out
+
+    def all_attrs(self) -> dict[str, Any]:
+        """What the result says of itself; the same for a Dataset and a store."""
+        sigma = None if self.sigma is None else list(self.sigma)
+        return {
+            "kind": "pairs",
+            "bigcorr_version": __version__,
+            "source": self.source.path,
+            "shape": list(self._raster),
+            "sigma": sigma[0] if sigma and sigma[0] == sigma[1] else sigma,
+            "sigmas": None if self.sigmas is None else [s and list(s) for s in self.sigmas],
+            "parameters": {m.name: m.parameters for m in self.measures},
+            "blas": _blas(),
+            "cpu": platform.processor() or platform.machine(),
+            "pixel_size": self.source.attrs.get("pixel_size"),
+            "truth": self.source.attrs.get("truth"),
+            **self.attrs,
+        }
+
+    def dataset(self) -> xr.Dataset:
+        """The whole result in memory."""
+        import xarray as xr
+
+        kinds = self.variables()
+        data = {name: np.empty(self.shape) for name in kinds}
+        for name, where, values in self.blocks():
+            data[name][where] = values
+        attrs = {k: v for k, v in self.all_attrs().items() if v is not None}
+        return xr.Dataset(
+            {name: (self.dims, data[name], kinds[name]) for name in kinds},
+            coords=self.coords(),
+            attrs=attrs,
+        )
+
+
+def write_result(result: PairResult, path: Path, built: Path, job: dict[str, Any]) -> None:
+    """Write the store at `built` and rename it to `path`, replacing what is there."""
+    import zarr
+
+    if built.exists():
+        shutil.rmtree(built)
+    with store.writing(path):
+        group = zarr.open_group(str(built), mode="w", zarr_format=3)
+        arrays = {}
+        rows, columns = result.selection.shape
+        tile = (max(1, min(rows, 1024)), max(1, min(columns, 1024)))
+        for name, attributes in result.variables().items():
+            arrays[name] = store.create_array(
+                group,
+                name,
+                shape=result.shape,
+                dtype=np.float64,
+                chunks=(1,) * (len(result.shape) - 2) + tile,
+                dims=result.dims,
+                fill_value=np.nan,
+                attributes=attributes,
+            )
+        for name, where, values in result.blocks():
+            arrays[name][where] = values
+        for name, (dims, coordinate) in result.coords().items():
+            store.put_array(group, name, coordinate, dims)
+        attrs = {k: v for k, v in result.all_attrs().items() if v is not None}
+        attrs["job"] = job
+        group.attrs.update(json.loads(json.dumps(attrs, default=_plain)))
+        store.consolidate(built)
+        store.rename_into_place(built, path)
+
+
+def existing_job(path: Path) -> dict[str, Any] | None:
+    """The job of a finished result at `path`; None where nothing is there.
+
+    Raises
+    ------
+    InputError
+        Something else is there.
+    """
+    if not os.path.lexists(path):
+        return None
+    if store.is_zarr(path):
+        import zarr
+
+        try:
+            job = zarr.open_group(str(path), mode="r").attrs.get("job")
+        except (ValueError, OSError, KeyError):
+            job = None
+        if isinstance(job, dict):
+            return dict(job)
+    raise InputError(f"{path} exists and is not a result of pairs: give another output")
+
+
+def _blas() -> str:
+    from threadpoolctl import threadpool_info
+
+    for pool in threadpool_info():
+        if pool.get("user_api") == "blas":
+            kind = pool.get("architecture") or ""
+            return f"{pool.get('internal_api')} {pool.get('version')} {kind}".strip()
+    return "unknown"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value)} is not JSON")
