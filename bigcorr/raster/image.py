@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from bigcorr.errors import InputError
 from bigcorr.raster import store
@@ -43,7 +43,7 @@ class ImageSource(BaseSource):
             with _unlimited(), Image.open(path) as image:
                 self._mode = _mode(image)
                 width, height = image.size
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        except Exception as error:  # a damaged file makes the decoder fail in any way
             raise InputError(
                 f"{path} cannot be read as an image: {store.one_line(error)}"
             ) from error
@@ -74,7 +74,9 @@ class ImageSource(BaseSource):
                 with _unlimited(), Image.open(self.path) as image:
                     wanted = image if image.mode == self._mode else image.convert(self._mode)
                     pixels = np.asarray(wanted)
-            except (OSError, ValueError, SyntaxError) as error:
+            except MemoryError:
+                raise
+            except Exception as error:
                 text = store.one_line(error)
                 raise store.RunError(f"cannot decode {self.path}: {text}") from error
             _cache[key] = pixels

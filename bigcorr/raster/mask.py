@@ -219,7 +219,7 @@ def _halved(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Cells of twice the size."""
     height, width = cells.shape
     padded = np.pad(cells, ((0, height % 2), (0, width % 2)))
-    return padded.reshape(-(-height // 2), 2, -(-width // 2), 2).any(axis=(1, 3))
+    return np.asarray(padded.reshape(-(-height // 2), 2, -(-width // 2), 2).any(axis=(1, 3)))
 
 
 def _cells_held(source: RasterSource, cell: int) -> NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -134,6 +135,17 @@ class CellKeys:
         y, x = np.divmod(inside, self.shard[1])
         return shard_row * self.shard[0] + y, shard_column * self.shard[1] + x
 
+    def inside(self, offset: NDArray[np.int64], box: Box) -> NDArray[np.int64]:
+        """Flat index into the pixels (channel, h, w) of a shard's box, from keys less its first.
+
+        Shards at the raster's far edges hold fewer pixels than keys.
+        """
+        if box.shape == self.shard:
+            return offset
+        channel, place = np.divmod(offset, self._pixels)
+        y, x = np.divmod(place, self.shard[1])
+        return (channel * box.shape[0] + y) * box.shape[1] + x
+
     def range(self, channels: slice, box: Box) -> tuple[int, int]:
         """Keys of the shards (channels, box): first and one past the last."""
         place = box.y0 // self.shard[0] * self._across + box.x0 // self.shard[1]
@@ -181,24 +193,33 @@ def write_cells(
     depths = math.ceil(len(names) / writer.depth)
     total = depths * math.prod(-(-n // s) for n, s in zip(keys.shape, keys.shard, strict=True))
 
+    local = threading.local()
+
     def one(channels: slice, box: Box) -> None:
         low, high = keys.range(channels, box)
         found = span(cells, low, high)
         if not len(found.key) and not normalize:
             return
-        data = np.zeros((channels.stop - channels.start, *keys.shard), dtype=dtype)
+        size = (channels.stop - channels.start) * box.size
+        flat = _blank(local, size, dtype)
         scale = _totals(cells, keys, box) if normalize else None
-        flat = data.reshape(-1)
+        touched = []
         for start in range(0, len(found.key), RUN_ROWS):
-            place = found.key[start : start + RUN_ROWS] - low
-            amount = found.amount[start : start + RUN_ROWS]
+            part = np.s_[start : start + RUN_ROWS]
+            place, amount = keys.inside(found.key[part] - low, box), found.amount[part]
             if scale is not None:
-                amount = np.log1p(1e4 * amount / scale[place % len(scale)])
+                amount = np.log1p(1e4 * amount / scale[place % box.size])
             flat[place] = amount
-        data = data[:, : box.shape[0], : box.shape[1]]
+            touched.append(place)
+        data = flat.reshape(-1, *box.shape)
         if normalize and mask is not None:
             data[:, ~mask[box.slices]] = np.nan
         writer.write(channels, box, data)
+        if normalize or sum(map(len, touched)) > size // 8:
+            flat[:] = 0
+        else:
+            for place in touched:
+                flat[place] = 0
 
     try:
         with ThreadPoolExecutor(workers()) as pool:
@@ -221,14 +242,24 @@ def write_cells(
         progress("write", total, total)
 
 
+def _blank(local: threading.local, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The thread's own zeros, `size` of them; whoever writes into them clears them again.
+
+    Fresh pages for every shard cost more than filling them does.
+    """
+    held = getattr(local, "flat", None)
+    if held is None or len(held) < size:
+        held = local.flat = np.zeros(size, dtype=dtype)
+    return held[:size]
+
+
 def _totals(cells: Pairs, keys: CellKeys, box: Box) -> NDArray[np.int64]:
-    """Total over all channels of each pixel of a shard."""
+    """Total over all channels of each pixel of a box."""
     low, high = keys.range(slice(0, keys.channels), box)
     found = span(cells, low, high)
-    pixels = keys.shard[0] * keys.shard[1]
-    totals = np.zeros(pixels, dtype=np.int64)
+    totals = np.zeros(box.size, dtype=np.int64)
     for start in range(0, len(found.key), RUN_ROWS):
-        place = (found.key[start : start + RUN_ROWS] - low) % pixels
+        place = keys.inside(found.key[start : start + RUN_ROWS] - low, box) % box.size
         np.add.at(totals, place, found.amount[start : start + RUN_ROWS])
     return totals
 

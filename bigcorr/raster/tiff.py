@@ -6,6 +6,7 @@ Bands (samples of a page) or the pages of a series are channels.
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import threading
 import xml.etree.ElementTree as ElementTree
@@ -20,6 +21,10 @@ from bigcorr.errors import InputError
 from bigcorr.raster import store
 from bigcorr.raster.base import BaseSource, check_pixels, default_names, file_stamp
 from bigcorr.tiles import Box
+
+# What tifffile logs about a damaged file comes as our own error; without a handler it would be
+# printed as well.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 RGB_NAMES = ("red", "green", "blue", "alpha")
 
@@ -49,9 +54,9 @@ class TiffSource(BaseSource):
                 tile = (page.tilelength, page.tilewidth) if page.is_tiled else None
                 rows = int(page.rowsperstrip) if not page.is_tiled else 0
                 self._channels = self._names(file, page)
-        except (tifffile.TiffFileError, ValueError, OSError, TypeError, AttributeError) as error:
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except Exception as error:  # a damaged file makes the parser fail in any way
             raise InputError(f"{path} cannot be read as TIFF: {store.one_line(error)}") from error
         self.nodata = self._tags["nodata"]
         unit = tile or (rows, self.shape[2])
