@@ -52,7 +52,7 @@ def parse(text: Any, defaults: Mapping[str, Any] | None = None) -> Measure:
     elif isinstance(text, tuple) and len(text) == 2 and isinstance(text[0], str):
         name, given = text[0], dict(text[1] or {})
     elif isinstance(text, type) and text in MEASURES.values():
-        name = text.name
+        name = text.__dict__["name"]
     elif type(text) in MEASURES.values():
         return text
     else:

@@ -295,8 +295,8 @@ class _PairIndex(NamedTuple):
 
     @classmethod
     def of(cls, sim: xr.Dataset) -> _PairIndex:
-        names_a = sim["channel"].values.astype(str)
-        names_b = sim["other"].values.astype(str)
+        names_a = _names(sim["channel"])
+        names_b = _names(sim["other"])
         square = names_a.shape == names_b.shape and bool((names_a == names_b).all())
         if square:
             position_b = np.arange(len(names_b))
@@ -378,3 +378,8 @@ def _is_distance(matrix: xr.DataArray) -> bool:
 
 def _same(a: float, b: float) -> bool:
     return abs(a - b) <= 1e-9 * max(abs(a), abs(b))
+
+
+def _names(coordinate: xr.DataArray) -> NDArray[np.str_]:
+    """Channel names as fixed-width text, whatever string type the store gave them."""
+    return np.array([str(name) for name in coordinate.values], dtype=np.str_)
