@@ -207,9 +207,9 @@ def _find_spans(
         first, last = end, begin
         for start in range(begin, end, 64):
             stop = min(start + 64, end)
-            found = np.uint64(0)
-            for word in words[start:stop]:
-                found |= word
+            found, part = np.uint64(0), words[start:stop]
+            for i in range(part.size):
+                found |= part[i]
             if found:
                 first = min(first, start)
                 last = stop
@@ -326,9 +326,9 @@ def _sum_row(
     out: NDArray[np.float64],
 ) -> None:
     """The sums along x of one row, in whichever form is cheaper: their bits are the same."""
-    count = 0
-    for value in line[first:last]:
-        count += value != 0
+    count, part = 0, line[first:last]
+    for x in range(part.size):
+        count += part[x] != 0
     if 4 * count < out.size:
         _scatter_row(line, reversed_taps, first, last, out)
     else:
