@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -119,7 +120,8 @@ class BaseSource:
         raise NotImplementedError
 
     def fingerprint(self) -> str:
-        return digest(self.path, self.shape, self.dtype.str, self.nodata, self._data_stamp())
+        name = os.path.abspath(self.path) if os.path.exists(self.path) else self.path
+        return digest(name, self.shape, self.dtype.str, self.nodata, self._data_stamp())
 
     def select(self, channels: Channels) -> RasterSource:
         return SelectedSource(self, channel_index(channels, self.shape[0]))

@@ -6,6 +6,7 @@ ones are kept. A raster larger than memory belongs in TIFF or Zarr (`bigcorr ing
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections import OrderedDict
@@ -38,6 +39,7 @@ class ImageSource(BaseSource):
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._file = os.path.abspath(path)  # workers may run elsewhere
         self._stamp = file_stamp(path)
         try:
             with _unlimited(), Image.open(path) as image:
@@ -65,13 +67,13 @@ class ImageSource(BaseSource):
 
     def _decoded(self) -> NDArray[Any]:
         """The whole image, from the cache if it is there; one thread decodes at a time."""
-        key = (self.path, self._stamp)
+        key = (self._file, self._stamp)
         with _lock:
             if key in _cache:
                 _cache.move_to_end(key)
                 return _cache[key]
             try:
-                with _unlimited(), Image.open(self.path) as image:
+                with _unlimited(), Image.open(self._file) as image:
                     wanted = image if image.mode == self._mode else image.convert(self._mode)
                     pixels = np.asarray(wanted)
             except MemoryError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ class NpySource(BaseSource):
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._file = os.path.abspath(path)  # workers may run elsewhere
         data = self._data
         if data.ndim not in (2, 3):
             raise InputError(
@@ -33,7 +35,7 @@ class NpySource(BaseSource):
     @functools.cached_property
     def _data(self) -> NDArray[Any]:
         try:
-            return np.load(self.path, mmap_mode="r", allow_pickle=False)
+            return np.load(self._file, mmap_mode="r", allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise InputError(
                 f"{self.path} is not a readable .npy file: {one_line(error)}"
@@ -53,4 +55,4 @@ class NpySource(BaseSource):
         return out
 
     def _data_stamp(self) -> str:
-        return file_stamp(self.path)
+        return file_stamp(self._file)

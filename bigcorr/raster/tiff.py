@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import threading
 import xml.etree.ElementTree as ElementTree
 from typing import Any
@@ -41,6 +42,7 @@ class TiffSource(BaseSource):
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._file = os.path.abspath(path)  # workers may run elsewhere
         self._lock = threading.Lock()
         try:
             with tifffile.TiffFile(path) as file:
@@ -102,11 +104,11 @@ class TiffSource(BaseSource):
     @functools.cached_property
     def _data(self) -> Any:
         """The series behind NumPy's slicing: mapped where it lies in one piece, else by Zarr."""
-        file = tifffile.TiffFile(self.path)
+        file = tifffile.TiffFile(self._file)
         series = file.series[0]
         if series.dataoffset is not None and series.keyframe.compression == 1:
             try:
-                return tifffile.memmap(self.path, mode="r", series=0)
+                return tifffile.memmap(self._file, mode="r", series=0)
             except ValueError:
                 pass  # contiguous but not mappable, e.g. packed bits
         node = zarr.open(series.aszarr(level=0), mode="r")
@@ -153,7 +155,7 @@ class TiffSource(BaseSource):
         return found[index - index.min()] if index.size else found[:0]
 
     def _data_stamp(self) -> str:
-        return file_stamp(self.path)
+        return file_stamp(self._file)
 
 
 def _tags(page: Any) -> dict[str, Any]:

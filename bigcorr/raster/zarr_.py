@@ -45,7 +45,7 @@ class ZarrSource(BaseSource):
     """
 
     def __init__(self, path: str, component: str = "") -> None:
-        self._location = (path, component)
+        self._location = (os.path.abspath(path), component)  # workers may run elsewhere
         self.path = path
         self._array = store.open_array(path, component=component)
         self._group = zarr.open_group(path, mode="r") if component else None
@@ -79,7 +79,7 @@ class ZarrSource(BaseSource):
         return dict(group.attrs.get("bigcorr", {})) if group is not None else {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (*self._location, self._metadata_stamp)
+        return _reopen, (self.path, *self._location, self._metadata_stamp)
 
     @functools.cached_property
     def _metadata_stamp(self) -> str:
@@ -338,7 +338,7 @@ def _tree_stamp(root: str) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _reopen(path: str, component: str, stamp: str) -> ZarrSource:
+def _reopen(name: str, path: str, component: str, stamp: str) -> ZarrSource:
     """A source in another process: opened once for all its tasks."""
     try:
         now = _metadata_stamp(path, component)
@@ -348,4 +348,6 @@ def _reopen(path: str, component: str, stamp: str) -> ZarrSource:
         raise RunError(f"{path} is not there any more, or cannot be seen from this machine")
     if now != stamp:
         raise RunError(f"{path} changed while it was in use")
-    return ZarrSource(path, component)
+    source = ZarrSource(path, component)
+    source.path = name
+    return source

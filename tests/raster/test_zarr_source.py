@@ -8,10 +8,12 @@ import warnings
 import dask.array as da
 import numpy as np
 import pytest
+import tifffile
 import xarray as xr
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import bigcorr as bc
 from bigcorr.errors import InputError, MissingFileError, RunError
@@ -111,6 +113,26 @@ def test_a_source_pickles_as_a_path_and_reads_the_same(stack):
     chosen = pickle.loads(pickle.dumps(source.select([4, 2])))
     assert chosen.channels == ("e", "c")
     np.testing.assert_array_equal(whole(chosen), cube[[4, 2]])
+
+
+@pytest.mark.parametrize("suffix", ["zarr", "npy", "tif", "png"])
+def test_a_relative_path_is_found_from_another_folder(tmp_path, monkeypatch, cube, suffix):
+    image = cube[2].astype("u1")
+    monkeypatch.chdir(tmp_path)
+    if suffix == "zarr":
+        zarr.create_array("a.zarr", data=image)
+    elif suffix == "npy":
+        np.save("a.npy", image)
+    elif suffix == "tif":
+        tifffile.imwrite("a.tif", image, compression="zlib")
+    else:
+        Image.fromarray(image).save("a.png")
+    source = open_source(f"a.{suffix}")
+    assert source.path == f"a.{suffix}"
+    assert source.fingerprint() == open_source(tmp_path / f"a.{suffix}").fingerprint()
+    message = pickle.dumps(source)
+    monkeypatch.chdir("/")
+    np.testing.assert_array_equal(whole(pickle.loads(message))[0], image)
 
 
 def test_a_store_that_changed_is_not_read_by_a_worker_as_if_it_had_not(stack):
