@@ -132,6 +132,7 @@ def _page(
     links = "".join(
         f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name, *_ in _rankings(sim, measures)
     )
+    known = '<a href="#truth">Known groups</a>' if precision else ""
     across = "" if channels == others else f" against {others:,}"
     extent = " × ".join(f"{int(n):,}" for n in facts.get("shape", [])[-2:])
     subtitle = f"{channels:,} channel{'s' * (channels != 1)}{across}" + (
@@ -151,7 +152,7 @@ def _page(
 <header>
 <h1>{escape(title)}</h1>
 <p class="soft">{subtitle}, compared by {escape(listed(measures))}.</p>
-<nav><a href="#run">The run</a>{links}</nav>
+<nav><a href="#run">The run</a>{known}{links}</nav>
 </header>
 <main>
 {run_section(sim, facts)}

@@ -48,11 +48,12 @@ def _smaller(encoded: str) -> str:
     from PIL import Image
 
     with Image.open(io.BytesIO(base64.b64decode(encoded))) as picture:
-        pixels = np.asarray(picture.convert("RGBA"))
-    colours, codes = np.unique(pixels.reshape(-1, 4), axis=0, return_inverse=True)
-    if len(colours) > 256:
+        pixels = np.array(picture.convert("RGBA")).view(np.uint32)[..., 0]
+    found, codes = np.unique(pixels, return_inverse=True)
+    if len(found) > 256:
         return encoded
-    indexed = Image.fromarray(codes.reshape(pixels.shape[:2]).astype(np.uint8), "P")
+    colours = found[:, None].view(np.uint8)
+    indexed = Image.fromarray(codes.astype(np.uint8), "P")
     indexed.putpalette(colours[:, :3].tobytes())
     out = io.BytesIO()
     indexed.save(out, "PNG", optimize=True, transparency=colours[:, 3].tobytes())
