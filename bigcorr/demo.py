@@ -94,16 +94,16 @@ def run_demo(
         progress=progress,
         **running,
     )
-    with xr.open_zarr(result) as sim:
+    report = folder / "report.html"
+    with xr.open_zarr(result, chunks=None) as sim:
         rankings = {measure: rank_pairs(sim, measure) for measure in MEASURES}
+        write_report(sim, report, source=stack)
     precision = {m: group_precision(rankings[m], simulated["truth"]) for m in MEASURES}
     table = precision[MEASURES[0]][["pattern", "pairs", "same_group"]].copy()
     for measure in MEASURES:
         table[measure] = precision[measure]["average_precision"]
 
     ncc_map, image_ncc = map_real_pair(images, folder, progress=progress, **running)
-    report = folder / "report.html"
-    write_report(result, report, source=stack)
     return DemoOutcome(stack, result, ncc_map, report, rankings, table, image_ncc)
 
 
@@ -131,7 +131,9 @@ def map_real_pair(
 
     from bigcorr.operators import NCC
     from bigcorr.raster import save_raster
+    from bigcorr.raster.source import open_source
     from bigcorr.run.map_job import run_map
+    from bigcorr.tiles import Box
 
     pictures, out = folder / "hubble.zarr", folder / "hubble_ncc.zarr"
     bands = xr.DataArray(images, dims=("channel", "y", "x"), coords={"channel": ["red", "blue"]})
@@ -144,7 +146,6 @@ def map_real_pair(
         progress=progress,
         **running,
     )
-    from bigcorr.raster import open_raster
-
-    values = open_raster(out).values
+    source = open_source(out)
+    values = source.read(slice(None), Box(0, source.shape[1], 0, source.shape[2]))
     return out, {"median": float(np.median(values)), "mean": float(values.mean())}

@@ -260,7 +260,8 @@ def _pairs(step: models.Pairs, settings: Settings, progress: Progress) -> Outcom
 def _report(step: models.Report, settings: Settings, progress: Progress) -> Outcome:
     from bigcorr.report import write_report
 
-    write_report(step.result, step.output, source=step.stack, by=step.by)
+    with open_result(step.result) as result:
+        write_report(result, step.output, source=step.stack, by=step.by)
     return Outcome({"output": step.output}, [step.output])
 
 

@@ -22,7 +22,7 @@ def open_result(path: str) -> xr.Dataset:
 
 
 def result_at(path: str) -> xr.Dataset | None:
-    """The Dataset of a result store; None for whatever else is there."""
+    """The Dataset of a result store, read when it is used; None for whatever else is there."""
     from bigcorr.raster import store
 
     if not Path(path).is_dir() or not store.is_zarr(path):
@@ -37,4 +37,4 @@ def result_at(path: str) -> xr.Dataset | None:
         return None
     import xarray as xr
 
-    return xr.open_zarr(path)
+    return xr.open_zarr(path, chunks=None)
