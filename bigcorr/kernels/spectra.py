@@ -146,35 +146,42 @@ class PatchField:
         floor: float, least: int,
     ) -> PatchField:  # fmt: skip
         """Cut `x` (h, w) into windows; `floor` is ``contrast_floor^2 sd^2 window^2``."""
-        views = np.lib.stride_tricks.sliding_window_view
+        ny, nx = ((side - window) // stride + 1 for side in x.shape)
+        modes = low_modes(window)
+        basis = _dct_rows(window, max((max(mode) for mode in modes), default=0) + 1)
 
-        def box(field: Floats) -> Floats:
-            rows = views(field, window, axis=1)[:, ::stride].sum(axis=-1)
-            return views(rows, window, axis=0)[::stride].sum(axis=-1)
+        def project(field: Floats, rows: Floats) -> Floats:
+            """Inner products of all windows with products of `rows`, (p, q, ny, nx)."""
+            count = len(rows)
+            along_x = np.empty((count, nx, len(field)))
+            for j in range(nx):
+                along_x[:, j] = rows @ field[:, j * stride : j * stride + window].T
+            out = np.empty((count, ny, count, nx))
+            for i in range(ny):
+                part = along_x[:, :, i * stride : i * stride + window]
+                out[:, i] = np.moveaxis(part @ rows.T, -1, 0)
+            return np.moveaxis(out, 1, 2)
 
         known = None if valid is None else (valid != 0).astype(np.float64)
         values = x if known is None else x * known
-        sums, squares = box(values), box(values * values)
-        count = np.full(sums.shape, float(window * window)) if known is None else box(known)
+        full = project(values, basis)
+        # The constant mode is 1 / window everywhere: it gives sums over windows.
+        flat = basis[:1]
+        sums = full[0, 0] * window
+        squares = project(values * values, flat)[0, 0] * window
+        if known is None:
+            count = np.full(sums.shape, float(window * window))
+        else:
+            count = np.round(project(known, flat)[0, 0] * window)
         alive = count >= least
         mean = sums / np.maximum(count, 1.0)
         ss = squares - count * mean**2
-        busy = alive & (ss > 1e-12 * squares)
+        busy = alive & (ss > 1e-9 * squares)
         ss = np.where(busy, ss, 1.0)
         factor = np.where(busy, 1.0 / np.sqrt(ss + floor), 0.0)
-
-        modes = low_modes(window)
-        order = max((max(mode) for mode in modes), default=0) + 1
-        basis = _dct_rows(window, order)
-
-        def low(field: Floats) -> Floats:
-            along_x = views(field, window, axis=1)[:, ::stride] @ basis.T  # (h, nx, q)
-            return views(along_x, window, axis=0)[::stride] @ basis.T  # (ny, nx, q, p)
-
-        full = low(values)
         if known is not None:
-            full = full - mean[..., None, None] * low(known)
-        chosen = [full[:, :, q, p] * factor for p, q in modes]
+            full = full - mean * project(known, basis)
+        chosen = [full[p, q] * factor for p, q in modes]
         coefficients = np.array(chosen) if chosen else np.zeros((0, *factor.shape))
         return cls(coefficients, alive, factor, mean, values, known, window, stride)
 

@@ -171,6 +171,8 @@ class Pearson:
             other_ss = s.other_square - s.other**2 / s.n
             r = (s.product - s.row * s.other / s.n) / np.sqrt(row_ss * other_ss)
         varies = (row_ss > CONSTANT * s.row_square) & (other_ss > CONSTANT * s.other_square)
+        # With itself a channel correlates exactly; float32 products would say 0.9999998.
+        r[np.arange(len(r)), selection.rows[rows]] = 1.0
         return np.where(varies, np.clip(r, -1.0, 1.0), np.nan)
 
 
@@ -217,4 +219,5 @@ class Cosine:
         other_square = s.other_square + 2 * o_other * s.other + s.n * o_other**2
         with np.errstate(divide="ignore", invalid="ignore"):
             value = product / np.sqrt(row_square * other_square)
+        value[np.arange(len(value)), chosen] = 1.0
         return np.where((row_square > 0) & (other_square > 0), np.clip(value, -1.0, 1.0), np.nan)

@@ -43,7 +43,7 @@ def rank_pairs(
         value less its mean under independence, over its standard deviation there. Two channels
         with a handful of counts reach a high value by one coincidence, but not a high z.
     sigma : float, optional
-        Which blur to rank, where `sim` holds several.
+        Which blur to rank, where `sim` holds several; 0 for the one without.
 
     Returns
     -------
@@ -143,25 +143,24 @@ def measures_of(sim: xr.Dataset) -> list[str]:
 
 
 def select_sigma(sim: xr.Dataset, by: str, sigma: float | None) -> xr.Dataset:
-    """The part of a result at one blur; a result of a single blur needs no `sigma`."""
-    if "sigma" not in sim[by].dims:
-        stored = sim.attrs.get("sigma")
-        if sigma is not None and (stored is None or not _same(float(stored), sigma)):
-            raise InputError(
-                f"sigma: got {sigma:g}, but this result was made "
-                + ("without a blur" if stored is None else f"at sigma {float(stored):g} only")
-            )
-        return sim
-    sigmas = np.asarray(sim["sigma"].values, dtype=np.float64)
-    if sigma is None and len(sigmas) == 1:
-        return sim.isel(sigma=0)
-    found = [] if sigma is None else [i for i, have in enumerate(sigmas) if _same(have, sigma)]
-    if not found:
+    """The part of a result at one blur; a result of a single blur needs no `sigma`.
+
+    A sigma of 0 is the part without a blur, which a result stores as NaN.
+    """
+    several = "sigma" in sim[by].dims
+    stored = sim["sigma"].values if several else sim.attrs.get("sigma")
+    sigmas = np.nan_to_num(
+        np.atleast_1d(np.asarray(stored or 0.0 if not several else stored, float))
+    )
+    if sigma is None and (not several or len(sigmas) == 1):
+        return sim.isel(sigma=0) if several else sim
+    found = [] if sigma is None else np.flatnonzero(np.isclose(sigmas, sigma, rtol=1e-9, atol=0))
+    if len(found) == 0:
         raise InputError(
-            f"sigma: got {sigma if sigma is None else format(sigma, 'g')}, takes one of the "
-            f"sigmas of this result: {', '.join(format(have, 'g') for have in sigmas)}"
+            f"sigma: got {sigma if sigma is None else format(sigma, 'g')}, this result has "
+            + ", ".join(f"{have:g}" if have else "0 (no blur)" for have in sigmas)
         )
-    return sim.isel(sigma=found[0])
+    return sim.isel(sigma=found[0]) if several else sim
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -361,8 +360,8 @@ def _counts(sim: xr.Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
     unknown_a = np.full(sim.sizes["channel"], np.nan)
     unknown_b = np.full(sim.sizes["other"], np.nan)
     return (
-        sim["count"].values if "count" in sim.coords else unknown_a,
-        sim["count_other"].values if "count_other" in sim.coords else unknown_b,
+        sim["count"].values if "count" in sim.variables else unknown_a,
+        sim["count_other"].values if "count_other" in sim.variables else unknown_b,
     )
 
 
@@ -374,10 +373,6 @@ def _require_measure(sim: xr.Dataset, by: str) -> None:
 
 def _is_distance(matrix: xr.DataArray) -> bool:
     return bool(matrix.attrs.get("kind", "similarity") == "distance")
-
-
-def _same(a: float, b: float) -> bool:
-    return abs(a - b) <= 1e-9 * max(abs(a), abs(b))
 
 
 def _names(coordinate: xr.DataArray) -> NDArray[np.str_]:

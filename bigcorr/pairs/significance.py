@@ -134,6 +134,12 @@ class PatchSpectrum:
     contrast_floor: float
     min_valid: float
     whole: bool
+    decimate: int
+
+    @property
+    def small(self) -> Shape:
+        """Window and stride in decimated pixels."""
+        return self.window // self.decimate, self.stride // self.decimate
 
     @cached_property
     def lattice(self) -> Shape:
@@ -156,7 +162,7 @@ class PatchSpectrum:
     @cached_property
     def energy_bins(self) -> NDArray[np.intp]:
         starts = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)
-        return np.array([k for k in starts if k < self.window], dtype=np.intp)
+        return np.array([k for k in starts if k < self.small[0]], dtype=np.intp)
 
     @property
     def name(self) -> str:
@@ -165,26 +171,37 @@ class PatchSpectrum:
     def region(
         self, values: Floats, valid: NDArray[np.uint8] | None, mean: float, sd: float
     ) -> Arrays:
-        modes = len(low_modes(self.window))
+        window, stride = self.small
+        modes = len(low_modes(window))
         lags, _ = self.lags
         products = np.zeros((len(lags), modes, modes))
         pairs = np.zeros(len(lags))
-        energy = np.zeros((self.window, self.window))
-        span_y, span_x = ((n - 1) * self.stride + self.window for n in self.lattice)
-        floor = (self.contrast_floor * self.window) ** 2
-        least = max(2, int(np.ceil(self.min_valid * self.window**2)))
+        energy = np.zeros((window, window))
+        field = (values - mean) / (sd if sd > 0 else np.inf)
+        known = None
+        if valid is not None:
+            share = block_means((valid != 0).astype(np.float64), self.decimate)
+            known = (share >= 0.5).astype(np.uint8)
+            field = block_means(field * (valid != 0), self.decimate) / np.maximum(share, 0.5)
+        else:
+            field = block_means(field, self.decimate)
+        span_y, span_x = ((n - 1) * stride + window for n in self.lattice)
+        floor = (self.contrast_floor * window) ** 2
+        least = max(2, int(np.ceil(self.min_valid * window**2)))
         many = 2 if self.whole else 1
-        for y in _starts(values.shape[0], span_y, self.stride)[:many]:
-            for x in _starts(values.shape[1], span_x, self.stride)[:many]:
-                part = (values[y : y + span_y, x : x + span_x] - mean) / (sd if sd > 0 else np.inf)
-                ok = None if valid is None else valid[y : y + span_y, x : x + span_x]
-                field = PatchField.of(part, ok, self.window, self.stride, floor, least)
-                more, count = field.lag_products(lags)
+        for y in _starts(field.shape[0], span_y, stride)[:many]:
+            for x in _starts(field.shape[1], span_x, stride)[:many]:
+                place = np.s_[y : y + span_y, x : x + span_x]
+                patches = PatchField.of(
+                    field[place], None if known is None else known[place], window, stride,
+                    floor, least,
+                )  # fmt: skip
+                more, count = patches.lag_products(lags)
                 products += more
                 pairs += count
-                total, stands_for = field.mode_energy(ENERGY_WINDOWS)
+                total, stands_for = patches.mode_energy(ENERGY_WINDOWS)
                 energy += total * stands_for
-        for p, q in [(0, 0), *low_modes(self.window)]:
+        for p, q in [(0, 0), *low_modes(window)]:
             energy[p, q] = 0.0
         bins = self.energy_bins
         return {
@@ -196,7 +213,7 @@ class PatchSpectrum:
         }
 
     def nbytes(self) -> int:
-        modes = len(low_modes(self.window))
+        modes = len(low_modes(self.small[0]))
         return 8 * (len(self.lags[0]) * (modes * modes + 1) + len(self.energy_bins) ** 2)
 
 
@@ -246,7 +263,7 @@ def field_variance(
     lags : (channel, k) features of the short lags, which correct for pixel pairs that the raster's
         edge or missing pixels take away
     """
-    number = np.maximum(sums["field.n"][:, 0], 1e-300)
+    number = np.maximum(sums["field.n"][:, 0].astype(np.float64), 1.0)
     scale = 1.0 / number
     counts = spec.bins.counts
     total = spec.bins.rows * spec.bins.columns
@@ -330,15 +347,16 @@ def patch_variance(sums: Arrays, spec: PatchSpectrum) -> tuple[Floats, Floats, F
     share = np.minimum(pairs / (whole * np.maximum(places[0] * places[1], 1e-9)), 1.0)
     mean = np.where(pairs[..., None] > 0, products / np.maximum(pairs[..., None], 1.0), 0.0)
     lags = mean * np.sqrt(weight * room[0] * room[1] * share)[..., None]
-    sizes = np.diff([*spec.energy_bins.tolist(), spec.window])
+    window, stride = spec.small
+    sizes = np.diff([*spec.energy_bins.tolist(), window])
     inside = np.outer(sizes, sizes).astype(np.float64)
-    for p, q in [(0, 0), *low_modes(spec.window)]:
+    for p, q in [(0, 0), *low_modes(window)]:
         inside[
             np.searchsorted(spec.energy_bins, p, "right") - 1,
             np.searchsorted(spec.energy_bins, q, "right") - 1,
         ] -= 1
     energy = sums[f"{spec.name}.energy"] / whole[..., None]
-    overlap = np.sqrt(_overlap(spec.window, spec.stride))
+    overlap = np.sqrt(_overlap(window, stride))
     rest = energy / np.sqrt(np.maximum(inside, 1.0)) * overlap
     count = len(lags)
     return lags.reshape(count, -1), mean[:, origin], rest.reshape(count, -1)

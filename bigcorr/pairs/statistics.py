@@ -125,15 +125,15 @@ def _with_scale(
 ) -> ChannelStatistics:
     """Choose offset and scale: exact in float32, and zero where zero is the background.
 
-    An offset of 0 keeps empty places exactly zero, so that they cost nothing; it loses no more
-    than two bits while the mean is within two standard deviations. Scales are powers of two and
+    An offset of 0 keeps empty places exactly zero, so that they cost nothing; while the mean is
+    within half a standard deviation of 0 it costs no precision worth naming. Scales are powers of two and
     offsets multiples of them, so that z of integers is exact.
     """
     largest = np.maximum(np.abs(minimum), np.abs(maximum))
     largest = np.where(np.isfinite(largest), largest, 0.0)
     varies = sd > 1e-12 * largest
     scale = np.exp2(np.round(np.log2(np.where(varies, sd, 1.0))))
-    offset = np.where(np.abs(mean) <= 2 * sd, 0.0, np.round(mean / scale) * scale)
+    offset = np.where(np.abs(mean) <= sd / 2, 0.0, np.round(mean / scale) * scale)
     return ChannelStatistics(
         n=n,
         mean=mean,

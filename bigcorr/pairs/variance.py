@@ -6,6 +6,7 @@ all pairs. No pixels and no I/O.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,6 +53,7 @@ def spectra_of(
                 measure.contrast_floor,
                 measure.min_valid,
                 whole,
+                _common_divisor(measure.window, measure.stride, sigma),
             )
     return out
 
@@ -150,3 +152,11 @@ def _field(
     features, lags = field_variance(sums, spec, low)
     number = float(statistics.n.max(initial=0.0))
     return PairVariance(features, lags, True, None, float(spec.decimate**2), number)
+
+
+def _common_divisor(window: int, stride: int, sigma: tuple[float, float] | None) -> int:
+    """By how much a blurred field may be decimated and keep its lattice of windows."""
+    most = 1 if sigma is None else max(1, int(min(sigma) / 2.5))
+    common = math.gcd(window, stride)
+    fits = [d for d in range(1, most + 1) if common % d == 0 and window // d >= 8]
+    return max(fits, default=1)
