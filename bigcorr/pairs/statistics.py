@@ -126,8 +126,8 @@ def _with_scale(
     """Choose offset and scale: exact in float32, and zero where zero is the background.
 
     An offset of 0 keeps empty places exactly zero, so that they cost nothing; while the mean is
-    within half a standard deviation of 0 it costs no precision worth naming. Scales are powers of two and
-    offsets multiples of them, so that z of integers is exact.
+    within half a standard deviation of 0 it costs no precision worth naming. Scales are powers of
+    two and offsets multiples of them, so that z of integers is exact.
     """
     largest = np.maximum(np.abs(minimum), np.abs(maximum))
     largest = np.where(np.isfinite(largest), largest, 0.0)

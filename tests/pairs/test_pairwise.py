@@ -10,13 +10,13 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pairs import oracle
 
 import bigcorr as bc
 from bigcorr.errors import InputError
 from bigcorr.run.cluster import ThreadPool
 from bigcorr.run.pairs_job import ask, compute, plan_for
 from bigcorr.run.progress import SILENT
-from pairs import oracle
 
 MEASURES = ["pearson", "cosine", "ncc"]
 

@@ -192,15 +192,34 @@ def test_one_channel_has_no_pairs():
 
 def test_several_sigmas_need_one_to_be_chosen():
     one = result(np.eye(2))
-    sim = xr.concat([one, one + 1], dim=pd.Index([1.0, 2.5], name="sigma"), coords="minimal")
+    sigmas = pd.Index([np.nan, 1.0, 2.5], name="sigma")
+    sim = xr.concat([one, one + 1, one + 2], dim=sigmas, coords="minimal")
     sim["pearson"].attrs = one["pearson"].attrs
-    assert rank_pairs(sim, "pearson", sigma=2.5)["value"][0] == 1
-    with pytest.raises(InputError, match=r"sigma: .*1, 2\.5"):
+    assert rank_pairs(sim, "pearson", sigma=2.5)["value"][0] == 2
+    assert rank_pairs(sim, "pearson", sigma=0)["value"][0] == 0
+    with pytest.raises(InputError, match=r"sigma: got None, .*0 \(no blur\), 1, 2\.5"):
         rank_pairs(sim, "pearson")
     with pytest.raises(InputError, match=r"sigma: got 3, .*1, 2\.5"):
         rank_pairs(sim, "pearson", sigma=3)
-    with pytest.raises(InputError, match="without a blur"):
-        rank_pairs(one, "pearson", sigma=3)
+    assert len(rank_pairs(sim.isel(sigma=[1]), "pearson")) == 1
+
+
+def test_a_sigma_that_a_result_was_not_made_at_is_refused():
+    plain = result(np.eye(2))
+    assert len(rank_pairs(plain, "pearson", sigma=0)) == 1
+    with pytest.raises(InputError, match=r"sigma: got 3, this result has 0 \(no blur\)"):
+        rank_pairs(plain, "pearson", sigma=3)
+    blurred = result(np.eye(2)).assign_attrs(sigma=2.0)
+    assert len(rank_pairs(blurred, "pearson", sigma=2)) == 1
+    with pytest.raises(InputError, match="sigma: got 3, this result has 2"):
+        rank_pairs(blurred, "pearson", sigma=3)
+
+
+def test_counts_are_found_among_the_variables_of_a_store_as_well():
+    sim = result(np.eye(2), counts=[3, 9]).reset_coords(["count", "count_other"])
+    assert rank_pairs(sim, "pearson")[["count_a", "count_b"]].to_numpy().tolist() == [[3, 9]]
+    bare = rank_pairs(sim.drop_vars(["count", "count_other"]), "pearson")
+    assert bare[["count_a", "count_b"]].isna().all(axis=None)
 
 
 def test_unknown_names_are_answered_with_what_there_is():
