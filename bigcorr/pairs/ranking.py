@@ -148,13 +148,12 @@ def select_sigma(sim: xr.Dataset, by: str, sigma: float | None) -> xr.Dataset:
     A sigma of 0 is the part without a blur, which a result stores as NaN.
     """
     several = "sigma" in sim[by].dims
-    stored = sim["sigma"].values if several else sim.attrs.get("sigma")
-    sigmas = np.nan_to_num(
-        np.atleast_1d(np.asarray(stored or 0.0 if not several else stored, float))
-    )
+    stored = sim["sigma"].values if several else (sim.attrs.get("sigma") or 0.0)
+    sigmas = np.nan_to_num(np.atleast_1d(np.asarray(stored, dtype=np.float64)))
     if sigma is None and (not several or len(sigmas) == 1):
         return sim.isel(sigma=0) if several else sim
-    found = [] if sigma is None else np.flatnonzero(np.isclose(sigmas, sigma, rtol=1e-9, atol=0))
+    wanted = np.nan if sigma is None else float(sigma)
+    found = np.flatnonzero(np.isclose(sigmas, wanted, rtol=1e-9, atol=0))
     if len(found) == 0:
         raise InputError(
             f"sigma: got {sigma if sigma is None else format(sigma, 'g')}, this result has "

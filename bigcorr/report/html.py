@@ -14,7 +14,9 @@ from datetime import datetime
 from html import escape
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from bigcorr.errors import InputError, MissingFileError, RunError
 from bigcorr.pairs.ranking import group_precision, measures_of, rank_pairs, select_sigma
@@ -77,7 +79,7 @@ def write_report(
             raise InputError(f"by: got {by!r}, this result has: {', '.join(measures)}")
         measures = [by]
     stack, absent = pictures.find_source(sim, source)
-    page = _page(sim, measures, stack, absent, top, title, few_counts)
+    page = _page(sim, measures, title, _Setting(stack, absent, top, few_counts))
     partial = out_html.with_name(f".{out_html.name}.{os.getpid()}.partial")
     try:
         partial.write_text(page, encoding="utf-8")
@@ -87,6 +89,15 @@ def write_report(
     finally:
         partial.unlink(missing_ok=True)
     return out_html
+
+
+class _Setting(NamedTuple):
+    """What every section is made with."""
+
+    stack: RasterSource | None
+    absent: str
+    top: int
+    few_counts: float
 
 
 def _open(result: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
@@ -110,25 +121,20 @@ def _open(result: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
 def _page(
     sim: xr.Dataset,
     measures: list[str],
-    stack: RasterSource | None,
-    absent: str,
-    top: int,
     title: str | None,
-    few_counts: float,
+    setting: _Setting,
 ) -> str:
     channels, others = sim.sizes["channel"], sim.sizes["other"]
     facts = decoded(sim.attrs)
     title = title or "Which channels share a spatial pattern"
-    truth = None if stack is None else stack.attrs.get("truth")
+    truth = facts.get("truth") or (setting.stack and setting.stack.attrs.get("truth"))
     figure_ids = (f"f{number}" for number in itertools.count())
     sections, precision = [], {}
     for name, measure, part in _rankings(sim, measures):
         pairs = rank_pairs(part, measure)
         if truth is not None:
             precision[name] = group_precision(pairs, truth)
-        sections.append(
-            _measure_section(name, measure, part, pairs, stack, absent, top, few_counts, figure_ids)
-        )
+        sections.append(_measure_section(name, measure, part, pairs, setting, figure_ids))
     links = "".join(
         f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name, *_ in _rankings(sim, measures)
     )
@@ -174,7 +180,9 @@ def _rankings(sim: xr.Dataset, measures: list[str]) -> Iterator[tuple[str, str, 
             yield measure, measure, sim
             continue
         for sigma in sim["sigma"].values:
-            yield f"{measure}, sigma {sigma:g}", measure, select_sigma(sim, measure, float(sigma))
+            sigma = 0.0 if np.isnan(sigma) else float(sigma)
+            name = f"{measure}, sigma {sigma:g}" if sigma else f"{measure}, no blur"
+            yield name, measure, select_sigma(sim, measure, sigma)
 
 
 def _measure_section(
@@ -182,10 +190,7 @@ def _measure_section(
     measure: str,
     sim: xr.Dataset,
     pairs: pd.DataFrame,
-    stack: RasterSource | None,
-    absent: str,
-    top: int,
-    few_counts: float,
+    setting: _Setting,
     figure_ids: Iterator[str],
 ) -> str:
     from bigcorr.report.figures import heatmap
@@ -208,17 +213,17 @@ def _measure_section(
         )
     if len(pairs):
         parts.append("<h3>The most and the least similar pairs</h3>")
-        if stack is None:
-            parts.append(f'<p class="note">{escape(absent)}</p>')
+        if setting.stack is None:
+            parts.append(f'<p class="note">{escape(setting.absent)}</p>')
         else:
-            gallery = pictures.gallery(sim, measure, pairs, stack, few_counts)
+            gallery = pictures.gallery(sim, measure, pairs, setting.stack, setting.few_counts)
             parts.append(f'<p class="note">{notes.PAIRS} {gallery.view}</p>')
             for picture in gallery.pictures:
                 svg = figure_svg(picture.figure, picture.label, next(figure_ids))
                 parts.append(
                     f'<figure class="wide"><figcaption>{picture.caption}</figcaption>{svg}</figure>'
                 )
-        parts.append(f"<h3>The ranking</h3>{pair_table(pairs, top, few_counts)}")
+        parts.append(f"<h3>The ranking</h3>{pair_table(pairs, setting.top, setting.few_counts)}")
     else:
         parts.append("<p>One channel has no pairs.</p>")
     return "".join(parts) + "</section>"

@@ -67,7 +67,7 @@ def gallery(
     chosen = _chosen(pairs, few_counts)
     names = sorted({*chosen["a"], *chosen["b"]})
     sigma = sim.coords["sigma"].item() if "sigma" in sim.coords else sim.attrs.get("sigma")
-    sigma = float(np.atleast_1d(sigma)[0]) if sigma is not None else 0.0
+    sigma = 0.0 if sigma is None else float(np.nan_to_num(np.atleast_1d(sigma)[0]))
     view = block_means(stack, _channel_numbers(stack, names))
     blur = _view_sigma(view, sigma, stack)
     window = max(min(_WINDOW, 2 * min(view.grids.shape[1:]) - 1), 1)

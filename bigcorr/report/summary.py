@@ -23,19 +23,18 @@ _FACTS = {
     "mask": "Mask",
     "wall_seconds": "Wall time",
     "peak_bytes": "Peak memory",
-    "projected_bytes": "Projected memory of a task",
+    "projected_bytes": "Projected memory of a worker",
+    "workers": "Workers",
     "cpu": "Processor",
     "blas": "BLAS",
-    "version": "bigcorr",
-    "bigcorr": "bigcorr",
-    "fingerprint": "Fingerprint",
+    "bigcorr_version": "bigcorr",
 }
 
 
 def run_section(sim: xr.Dataset, facts: dict[str, Any]) -> str:
     """What was computed, from what, and where the time went."""
     rows = [("Channels", f"{sim.sizes['other']:,}")]
-    if "count" in sim.coords and sim.sizes["channel"]:
+    if "count" in sim.variables and sim.sizes["channel"]:
         count = sim["count"].values
         rows.append(("Counts a channel", f"{_number(count.min())} to {_number(count.max())}"))
     for key, label in _FACTS.items():
@@ -58,6 +57,7 @@ def run_section(sim: xr.Dataset, facts: dict[str, Any]) -> str:
     warnings = "".join(
         f'<div class="warning">{escape(str(w))}</div>' for w in facts.get("warnings") or []
     )
+    facts = {key: value for key, value in facts.items() if key != "truth"}
     everything = escape(json.dumps(facts, indent=2, default=str, ensure_ascii=False))
     return (
         f'<section id="run"><h2>The run</h2>{warnings}<div class="columns"><dl>{table}</dl>'

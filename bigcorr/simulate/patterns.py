@@ -52,6 +52,19 @@ def derive(key: Any, index: int) -> Any:
     return _mix(_mix(key) ^ (np.uint64(index) * _STEP + _MIX_B))
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _ease(t: float) -> float:
+    """From 0 to 1 without a kink at either end."""
+    return t * t * (3.0 - 2.0 * t)
+
+
+@njit("float64(uint64, int64, int64)", cache=True, nogil=True)
+def _height(key: Any, i: int, j: int) -> float:
+    """A height in [0, 1) at a site, low more often than high."""
+    u = uniform(_site(key, i, j), 0)
+    return u * u * u
+
+
 @njit(_PAINTER + ")", cache=True, nogil=True)
 def paint_blobs(out: Codes, y0: int, x0: int, key: Any, cell: float) -> None:
     """Round patches of 2 to 4 cells radius with soft edges, on 6 of 10 sites."""
@@ -121,15 +134,12 @@ def paint_layers(
             a, b = uniform(_site(key, i, j), 1), uniform(_site(key, i, j + 1), 1)
             c, d = uniform(_site(key, i + 1, j), 1), uniform(_site(key, i + 1, j + 1), 1)
             for y in range(max(y0, math.ceil(i * pitch)), min(y0 + h, math.ceil((i + 1) * pitch))):
-                v = y / pitch - i
-                v = v * v * (3.0 - 2.0 * v)
+                v = _ease(y / pitch - i)
                 left, right = a + (c - a) * v, b + (d - b) * v
                 for x in range(
                     max(x0, math.ceil(j * pitch)), min(x0 + w, math.ceil((j + 1) * pitch))
                 ):
-                    u = x / pitch - j
-                    u = u * u * (3.0 - 2.0 * u)
-                    bend = 1.5 * width * (left + (right - left) * u)
+                    bend = 1.5 * width * (left + (right - left) * _ease(x / pitch - j))
                     depth = y * step_y + x * step_x + bend - start
                     depth -= math.floor(depth)
                     inside = min(depth, width - depth) / edge
@@ -137,28 +147,23 @@ def paint_layers(
                         out[y - y0, x - x0] = np.uint8(255.0 * min(1.0, inside) + 0.5)
 
 
-@njit(_PAINTER + ", int64)", cache=True, nogil=True)
-def paint_gradient(out: Codes, y0: int, x0: int, key: Any, cell: float, number: int) -> None:
-    """A slow wave, 128 cells from crest to crest along an axis; neither end is ever sharp.
-
-    The first 16 numbers are 4 directions by 4 phases, which on 128 cells do not resemble each
-    other; the directions and lengths of later ones are drawn.
-    """
-    length = 128.0 * cell
-    phase = uniform(key, 0)
-    if number < 16:
-        step_y = (1.0, 0.0, 1.0, 1.0)[number % 4] / length
-        step_x = (0.0, 1.0, 1.0, -1.0)[number % 4] / length
-        phase = (number // 4) / 4.0
-    else:
-        angle = 2.0 * math.pi * uniform(key, 1)
-        waves = 1.0 + uniform(key, 2)
-        step_y, step_x = waves * math.sin(angle) / length, waves * math.cos(angle) / length
-    for y in range(y0, y0 + out.shape[0]):
-        for x in range(x0, x0 + out.shape[1]):
-            t = y * step_y + x * step_x + phase
-            t = abs(2.0 * (t - math.floor(t)) - 1.0)
-            out[y - y0, x - x0] = np.uint8(255.0 * t * t * t * (2.5 - 1.5 * t) + 0.5)
+@njit(_PAINTER + ")", cache=True, nogil=True)
+def paint_gradient(out: Codes, y0: int, x0: int, key: Any, cell: float) -> None:
+    """Slow slopes in every direction, between random heights 40 cells apart."""
+    pitch = 40.0 * cell
+    h, w = out.shape
+    for i in range(math.floor(y0 / pitch), math.floor((y0 + h) / pitch) + 1):
+        for j in range(math.floor(x0 / pitch), math.floor((x0 + w) / pitch) + 1):
+            a, b = _height(key, i, j), _height(key, i, j + 1)
+            c, d = _height(key, i + 1, j), _height(key, i + 1, j + 1)
+            for y in range(max(y0, math.ceil(i * pitch)), min(y0 + h, math.ceil((i + 1) * pitch))):
+                v = _ease(y / pitch - i)
+                left, right = a + (c - a) * v, b + (d - b) * v
+                for x in range(
+                    max(x0, math.ceil(j * pitch)), min(x0 + w, math.ceil((j + 1) * pitch))
+                ):
+                    height = left + (right - left) * _ease(x / pitch - j)
+                    out[y - y0, x - x0] = np.uint8(255.0 * height + 0.5)
 
 
 @njit(

@@ -31,7 +31,7 @@ _SET = _GROUP * len(PATTERNS) + len(_EXTRA)
 _LAYERS = 4
 """Layers of a sequence: as many groups share one geometry, each a layer of its own."""
 
-_COVERAGE = {"blobs": 0.050, "layers": 0.211, "arcs": 0.058, "gradients": 0.325}
+_COVERAGE = {"blobs": 0.050, "layers": 0.211, "arcs": 0.058, "gradients": 0.25}
 """Mean of each pattern over a large area, as a share of its full level."""
 
 _EMPTY_SHARE = 3e-4
@@ -58,7 +58,7 @@ class Tissue:
         first of more.
     seed : any integer.
     cell : the spatial unit in pixels: arcs are 1 to 2 cells wide, blobs 4 to 8, layers 12, and a
-        gradient rises over 64. A larger raster holds more structures, not larger ones.
+        gradient rises over 40. A larger raster holds more structures, not larger ones.
     level : the highest mean count of a pixel. The levels of channels are spread over a factor of
         10 below it, also within a group.
     background : count outside a pattern, as a share of that inside.
@@ -66,7 +66,7 @@ class Tissue:
 
     channels: int = 64
     seed: int = 0
-    cell: float = 8.0
+    cell: float = 4.0
     level: float = 0.06
     background: float = 0.02
 
@@ -123,7 +123,7 @@ class Tissue:
             sequence, layer = divmod(number, _LAYERS)
             patterns.paint_layers(out, *place, self.key(2, sequence), cell, layer, _LAYERS)
         else:
-            patterns.paint_gradient(out, *place, key, cell, number)
+            patterns.paint_gradient(out, *place, key, cell)
         return out
 
     def limits(self, index: int) -> NDArray[np.uint64]:
@@ -179,7 +179,7 @@ def tissue(
     size: int | tuple[int, int] = 10_000,
     seed: int = 0,
     *,
-    cell: float = 8.0,
+    cell: float = 4.0,
     level: float = 0.06,
     background: float = 0.02,
     dtype: DTypeLike | None = None,
