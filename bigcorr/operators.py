@@ -188,7 +188,8 @@ class GaussianBlur:
         return False
 
     def out_dtype(self, *dtypes: Any) -> np.dtype[Any]:
-        return np.dtype(np.float64 if np.dtype(dtypes[0]) == np.float64 else np.float32)
+        dtype = np.dtype(dtypes[0])
+        return np.dtype(np.float64 if dtype.kind == "f" and dtype.itemsize == 8 else np.float32)
 
     def taps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Weights along y and x."""

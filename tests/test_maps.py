@@ -221,6 +221,18 @@ def test_a_dataarray_brings_its_nodata_and_its_mask() -> None:
 # ---------------------------------------------------------------- kinds
 
 
+def test_memory_of_any_layout_is_taken() -> None:
+    a, b = image((30, 33), "float64", 1), image((30, 33), "float64", 2)
+    expected = bc.ncc(a, b), bc.gaussian_blur(a, 2.0)
+    frozen = a.copy()
+    frozen.flags.writeable = False
+    for same in (a.astype(">f8"), np.asfortranarray(a), a[:, ::-1].copy()[:, ::-1], frozen):
+        assert np.array_equal(bc.ncc(same, b), expected[0])
+        blurred = bc.gaussian_blur(same, 2.0)
+        assert blurred.dtype == np.float64
+        assert np.array_equal(blurred, expected[1])
+
+
 def test_the_kind_that_goes_in_comes_out() -> None:
     a, b = image((20, 22), "float32", 1), image((20, 22), "float32", 2)
     coords = {"y": np.arange(20) * 0.5, "x": np.arange(22) * 0.5}

@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.fused import fma
-from bigcorr.kernels.scratch import zeroed
+from bigcorr.kernels.scratch import kept
 
 _PITCH = 520
 """Elements from one row of a panel to the next: whole cache lines, and no power of two, which
@@ -99,8 +99,8 @@ def blur_tile(
         taps_x,
         np.ascontiguousarray(taps_x[::-1]),
         -(-shape[1] // max(panels, 1)),
-        zeroed(_sums_size(radius_y), "gaussian sums"),
-        zeroed(_ROWS * _PITCH, "gaussian rows"),
+        kept(_sums_size(radius_y), "gaussian sums"),
+        kept(_ROWS * _PITCH, "gaussian rows"),
         out,
     )
     return out

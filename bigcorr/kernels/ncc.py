@@ -20,7 +20,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.fused import fma
-from bigcorr.kernels.window_sums import push_row, sliding_extreme, sum_along_row, tree_levels
+from bigcorr.kernels.scratch import kept
+from bigcorr.kernels.window_sums import Tree, plan_tree, push_row, sliding_extreme, sum_along_row
 
 CONDITION_FLOOR = 1e-8
 """Centred over raw sum of squares below which float moments are worked out again by two passes.
@@ -95,19 +96,27 @@ def ncc_tile(
     dtype = np.result_type(_float_of(a), _float_of(b))
     a, b = (np.ascontiguousarray(x, dtype) for x in (a, b))
     masked = not (np.isfinite(a).all() and np.isfinite(b).all())
-    depth, lag = tree_levels(window)
+    tree = plan_tree(window)
+    slots, levels, panel = (
+        int(tree.depth.sum()),
+        tree.depth.size,
+        min(_PANEL_WIDTH, max(shape[1], 1)),
+    )
+    row = (6 if masked else 5) * _pitch(panel, window)
     again = _ncc(
         a,
         b,
         float(offset_a),
         float(offset_b),
         window,
-        depth,
-        lag,
+        tree,
         masked,
         max(min_valid * window * window, 1.0),
         0.0 if exact else CONDITION_FLOOR,
-        _PANEL_WIDTH,
+        panel,
+        kept(slots * row, "ncc ring").reshape(slots, row),
+        kept(levels * row, "ncc work").reshape(levels, row),
+        kept(row, "ncc total")[: row - window + 1],
         out,
     )
     if again:
@@ -117,11 +126,17 @@ def ncc_tile(
 
 def work_bytes(tile: tuple[int, int], window: int) -> int:
     """Bytes that `ncc_tile` holds at most beside its tiles as floats and its result."""
-    depth, _ = tree_levels(window)
-    rings = 8 * (6 * int(depth.sum()) + depth.size + 8) * (min(_PANEL_WIDTH, tile[1]) + window)
+    tree = plan_tree(window)
+    rows = int(tree.depth.sum()) + tree.depth.size + 3
+    rings = 8 * 6 * rows * _pitch(min(_PANEL_WIDTH, tile[1]), window)
     # Constant windows are looked for band by band: extremes of a tile, with two steps at a time.
     band = max(window, _BAND_BYTES // (4 * (tile[1] + window))) + window
     return rings + 6 * 8 * min(band, tile[0] + window) * (tile[1] + window)
+
+
+def _pitch(panel: int, window: int) -> int:
+    """Elements from one quantity to the next: an odd number of cache lines."""
+    return -(-(panel + window - 1) // 8) // 2 * 16 + 8
 
 
 def _float_of(x: NDArray[Any]) -> type[np.floating]:
@@ -136,43 +151,35 @@ def _load(
     b: NDArray[Any],
     offset_a: float,
     offset_b: float,
-    ring: NDArray[np.float64],
-    slot: int,
+    masked: bool,
+    pitch: int,
+    out: NDArray[np.float64],
 ) -> None:
-    """The quantities of one row, about the offsets: x, y, x x, y y, x y."""
-    n = a.size
-    sx, sy, sxx = ring[0, slot, :n], ring[1, slot, :n], ring[2, slot, :n]
-    syy, sxy = ring[3, slot, :n], ring[4, slot, :n]
-    for j in range(n):
-        sx[j] = a[j] - offset_a
-    for j in range(n):
-        sy[j] = b[j] - offset_b
-    for j in range(n):
-        sxx[j] = sx[j] * sx[j]
-    for j in range(n):
-        syy[j] = sy[j] * sy[j]
-    for j in range(n):
-        sxy[j] = sx[j] * sy[j]
+    """The quantities of one row about the offsets, `pitch` elements apart: x, y, x x, y y, x y.
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _load_masked(
-    a: NDArray[Any],
-    b: NDArray[Any],
-    offset_a: float,
-    offset_b: float,
-    ring: NDArray[np.float64],
-    slot: int,
-) -> None:
-    """As `_load`, with the number of valid pixels as sixth; a missing pixel is 0 in all six."""
+    With `masked` a missing pixel is 0 in all of them, and the sixth counts the valid ones.
+    """
     n = a.size
-    _load(a, b, offset_a, offset_b, ring, slot)
+    x, y = out[:n], out[pitch : pitch + n]
     for j in range(n):
-        valid = np.isfinite(a[j]) and np.isfinite(b[j])
-        ring[5, slot, j] = 1.0 if valid else 0.0
-        if not valid:
-            for q in range(5):
-                ring[q, slot, j] = 0.0
+        x[j] = a[j] - offset_a
+    for j in range(n):
+        y[j] = b[j] - offset_b
+    if masked:
+        valid = out[5 * pitch : 5 * pitch + n]
+        for j in range(n):
+            both = np.isfinite(a[j]) & np.isfinite(b[j])
+            valid[j] = 1.0 if both else 0.0
+            x[j] = x[j] if both else 0.0
+            y[j] = y[j] if both else 0.0
+    xx, yy = out[2 * pitch : 2 * pitch + n], out[3 * pitch : 3 * pitch + n]
+    for j in range(n):
+        xx[j] = x[j] * x[j]
+    for j in range(n):
+        yy[j] = y[j] * y[j]
+    xy = out[4 * pitch : 4 * pitch + n]
+    for j in range(n):
+        xy[j] = x[j] * y[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -218,25 +225,29 @@ def _ncc(
     offset_a: float,
     offset_b: float,
     window: int,
-    depth: NDArray[np.int64],
-    lag: NDArray[np.int64],
+    tree: Tree,
     masked: bool,
     least: float,
     floor: float,
     panel: int,
+    ring: NDArray[np.float64],
+    work: NDArray[np.float64],
+    total: NDArray[np.float64],
     out: NDArray[np.float32],
 ) -> int:
-    """The whole tile, one panel of columns after the other, each streamed row by row."""
+    """The whole tile, one panel of columns after the other, each streamed row by row.
+
+    The quantities stand side by side in a row of `ring`, so that each step of the tree is one
+    loop over all of them; what a window gathers across a seam is not used.
+    """
     width = out.shape[1]
     quantities = 6 if masked else 5
+    pitch = ring.shape[1] // quantities
+    depth = tree.depth
     first = np.zeros(depth.size, np.int64)
     for k in range(1, depth.size):
         first[k] = first[k - 1] + depth[k - 1]
-    ring = np.zeros((quantities, depth.sum(), panel + window - 1))
-    column = np.empty(panel + window - 1)
-    work = np.empty((depth.size, panel + window - 1))
-    total = np.empty((6, panel))
-    total[5, :] = float(window * window)
+    count = np.full(panel, float(window * window))
 
     again = 0
     for x0 in range(0, width, panel):
@@ -245,32 +256,28 @@ def _ncc(
         m = n + window - 1
         for row in range(a.shape[0]):
             line_a, line_b = a[row, x0 : x0 + m], b[row, x0 : x0 + m]
-            slot = row % depth[0]
-            if masked:
-                _load_masked(line_a, line_b, offset_a, offset_b, ring, slot)
-            else:
-                _load(line_a, line_b, offset_a, offset_b, ring, slot)
+            _load(line_a, line_b, offset_a, offset_b, masked, pitch, ring[row % depth[0]])
+            push_row(ring, first, tree, row, work[0])
             y = row - window + 1
-            for q in range(quantities):
-                push_row(ring[q], first, depth, lag, row, column[:m])
-                if y >= 0:
-                    sum_along_row(column[:m], work, lag, window, total[q, :n])
             if y < 0:
                 continue
+            sum_along_row(work, tree, window, total)
+            if masked:
+                count = total[5 * pitch : 5 * pitch + n]
             line = out[y, x0:x1]
             again += _correlate(
-                total[5, :n],
-                total[0, :n],
-                total[1, :n],
-                total[2, :n],
-                total[3, :n],
-                total[4, :n],
+                count[:n],
+                total[:n],
+                total[pitch : pitch + n],
+                total[2 * pitch : 2 * pitch + n],
+                total[3 * pitch : 3 * pitch + n],
+                total[4 * pitch : 4 * pitch + n],
                 floor,
                 line,
             )
             if masked:
                 for j in range(n):
-                    if total[5, j] < least:
+                    if count[j] < least:
                         again -= line[j] == _AGAIN
                         line[j] = np.nan
     return again

@@ -58,7 +58,8 @@ def gather(
     inside = padded.clipped(shape)
     source = array[inside.relative_to(held).slices]
     if inside == padded:
-        return np.ascontiguousarray(source)
+        # A copy where memory is read-only (a mapped file): the kernels need compiling only once.
+        return np.require(source, requirements=["C", "W"])
     fold = nearest_indices if boundary == "nan" else _FOLDS[boundary]
     rows = fold(padded.y0, padded.y1, shape[0]) - inside.y0
     columns = fold(padded.x0, padded.x1, shape[1]) - inside.x0

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 LINE = 64
 """Bytes of a cache line."""
 
-_kept = threading.local()
+_mine = threading.local()
 
 
-def zeroed(size: int, name: str) -> NDArray[np.float64]:
-    """`size` zeros on a cache line. The caller puts every one it changes back to zero.
+def kept(size: int, name: str) -> NDArray[np.float64]:
+    """Memory for `size` numbers on a cache line, the calling thread's own under `name`.
 
-    The memory belongs to the calling thread under `name` until it asks for it again.
+    It holds zeros at first, and later what the last call left in it.
     """
-    buffers: dict[str, NDArray[np.float64]] = _kept.__dict__
+    buffers: dict[str, NDArray[np.float64]] = _mine.__dict__
     buffer = buffers.get(name)
     if buffer is None or buffer.size < size or buffer.size > 4 * size:
         raw = np.zeros(size * 8 + LINE, np.uint8)

@@ -1,38 +1,57 @@
 """Sums over square windows by a fixed tree, for tiles that stream through row by row.
 
-Sums of 2, 4, 8, ... neighbours are made by doubling, and a window of any length is a fixed
-combination of them: 7 = 4 + 2 + 1. Where a window lies does not enter, so its sum has the same
-bits under any tiling, unlike a running sum that is carried along from the edge of the tile; and
-the cost grows with the logarithm of the window. Compiled helpers only; `ncc` is built on them.
+Sums of 3, 9, 27, ... neighbours are made from three of the level below, and a window of any length
+is a fixed combination of them: 7 = 3 + 3 + 1. Where a window lies does not enter, so its sum has
+the same bits under any tiling, unlike a running sum that is carried along from the edge of the
+tile; and the cost grows with the logarithm of the window. Threes rather than twos, because the
+time goes into passing over rows, and a pass that adds three rows costs little more than one that
+adds two. `ncc` is built on this.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 
-def tree_levels(window: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The plan of the tree for windows of `window` pixels.
+class Tree(NamedTuple):
+    """The plan of the sums of a window.
 
-    Returns
-    -------
-    depth : ndarray of int64, shape (levels,)
-        Rows of level k (sums of ``2**k`` rows) that have to be kept: ``2**k + 1``.
-    lag : ndarray of int64, shape (terms,) by level
-        For each level, how many pixels behind the newest sum of that level its term of the window
-        lies; -1 where the level is no term. The terms run from the highest level to the lowest.
+    depth : (levels,) rows of level k, the sums of ``3**k`` rows, that have to be kept.
+    level : (terms,) the level of each term of the window, from the highest to the lowest.
+    lag : (terms,) how far before the end of the window the term ends.
     """
-    levels = window.bit_length()
-    depth = np.array([2**k + 1 for k in range(levels)], np.int64)
-    lag = np.array(
-        [window % 2**k if window >> k & 1 else -1 for k in range(levels)],
-        np.int64,
-    )
-    return depth, lag
+
+    depth: NDArray[np.int64]
+    level: NDArray[np.int64]
+    lag: NDArray[np.int64]
+
+
+def plan_tree(window: int) -> Tree:
+    """The tree for windows of `window` pixels.
+
+    Examples
+    --------
+    >>> plan = plan_tree(7)
+    >>> plan.level.tolist(), plan.lag.tolist()
+    ([1, 1, 0], [4, 1, 0])
+    """
+    top = 0
+    while 3 ** (top + 1) <= window:
+        top += 1
+    level, lag, rest = [], [], window
+    for k in range(top, -1, -1):
+        while rest >= 3**k:
+            rest -= 3**k
+            level.append(k)
+            lag.append(rest)
+    depth = [2 * 3**k + 1 if k < top else 1 for k in range(top + 1)]
+    for k, behind in zip(level, lag, strict=True):
+        depth[k] = max(depth[k], behind + 1)
+    return Tree(*(np.array(values, np.int64) for values in (depth, level, lag)))
 
 
 @njit(cache=True, nogil=True)
@@ -62,109 +81,90 @@ def _add_to(a: NDArray[np.float64], b: NDArray[np.float64], out: NDArray[np.floa
 def push_row(
     ring: NDArray[np.float64],
     first: NDArray[np.int64],
-    depth: NDArray[np.int64],
-    lag: NDArray[np.int64],
+    tree: Tree,
     row: int,
     out: NDArray[np.float64],
 ) -> None:
-    """Take in row `row` of one quantity and give the sum of the window that ends with it.
+    """Take in row `row` and give the sum over y of the window that ends with it.
 
     Parameters
     ----------
     ring : ndarray of float64, shape (sum of depth, n)
         Level k holds its last ``depth[k]`` rows from ``first[k]`` on, row y in slot
-        ``y % depth[k]``. The new row already stands in its slot of level 0.
+        ``y % depth[k]``. The new row already stands in its slot of level 0. A row may hold several
+        quantities one after the other.
     out : ndarray of float64, shape (n,)
         Window sums along y; only meaningful from row ``window - 1`` on.
     """
-    n = out.size
-    levels = depth.size
-    for k in range(1, levels):
-        half = 1 << (k - 1)
+    depth = tree.depth
+    third = 1
+    for k in range(1, depth.size):
         below = first[k - 1]
-        newest = below + row % depth[k - 1]
-        older = below + (row - half) % depth[k - 1]
-        _add(ring[older, :n], ring[newest, :n], ring[first[k] + row % depth[k], :n])
-    _combine_rows(ring, first, depth, lag, row, out)
-
-
-@njit(cache=True, nogil=True)
-def _combine_rows(
-    ring: NDArray[np.float64],
-    first: NDArray[np.int64],
-    depth: NDArray[np.int64],
-    lag: NDArray[np.int64],
-    row: int,
-    out: NDArray[np.float64],
-) -> None:
-    n = out.size
-    top = depth.size - 1
-    slots = np.empty(depth.size, np.int64)
-    terms = 0
-    for k in range(top, -1, -1):
-        if lag[k] >= 0:
-            slots[terms] = first[k] + (row - lag[k]) % depth[k]
-            terms += 1
-    if terms == 1:
-        out[:] = ring[slots[0], :n]
-        return
-    if terms % 2:
-        _add_three(ring[slots[0], :n], ring[slots[1], :n], ring[slots[2], :n], out)
-        i = 3
-    else:
-        _add(ring[slots[0], :n], ring[slots[1], :n], out)
-        i = 2
-    while i < terms:
-        _add_to(ring[slots[i], :n], ring[slots[i + 1], :n], out)
-        i += 2
+        _add_three(
+            ring[below + (row - 2 * third) % depth[k - 1]],
+            ring[below + (row - third) % depth[k - 1]],
+            ring[below + row % depth[k - 1]],
+            ring[first[k] + row % depth[k]],
+        )
+        third *= 3
+    lines = np.empty(tree.level.size, np.int64)
+    for i in range(lines.size):
+        k = tree.level[i]
+        lines[i] = first[k] + (row - tree.lag[i]) % depth[k]
+    _combine(ring, lines, np.zeros_like(lines), out)
 
 
 @njit(cache=True, nogil=True)
 def sum_along_row(
-    values: NDArray[np.float64],
-    work: NDArray[np.float64],
-    lag: NDArray[np.int64],
-    window: int,
+    work: NDArray[np.float64], tree: Tree, window: int, out: NDArray[np.float64]
+) -> None:
+    """``out[j] = work[0, j] + ... + work[0, j + window - 1]`` by the same tree.
+
+    `work` has a row a level, longer than `out` by ``window - 1`` at least; all but the first are
+    overwritten.
+    """
+    length = out.size + window - 1
+    third = 1
+    for k in range(1, tree.depth.size):
+        length -= 2 * third
+        below = work[k - 1]
+        _add_three(
+            below[:length],
+            below[third : third + length],
+            below[2 * third : 2 * third + length],
+            work[k, :length],
+        )
+        third *= 3
+    starts = np.empty(tree.level.size, np.int64)
+    for i in range(starts.size):
+        starts[i] = window - 3 ** tree.level[i] - tree.lag[i]
+    _combine(work, tree.level, starts, out)
+
+
+@njit(cache=True, nogil=True)
+def _combine(
+    sums: NDArray[np.float64],
+    lines: NDArray[np.int64],
+    starts: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
-    """``out[j] = values[j] + ... + values[j + window - 1]`` by the same tree.
-
-    `values` has ``out.size + window - 1`` elements; `work` has at least (levels, values.size).
-    """
-    n = out.size
-    levels = lag.size
-    work[0, : values.size] = values
-    length = values.size
-    for k in range(1, levels):
-        half = 1 << (k - 1)
-        length -= half
-        _add(work[k - 1, :length], work[k - 1, half : half + length], work[k, :length])
-    start = np.empty(levels, np.int64)
-    level = np.empty(levels, np.int64)
-    terms = 0
-    for k in range(levels - 1, -1, -1):
-        if lag[k] >= 0:
-            start[terms] = window - (1 << k) - lag[k]
-            level[terms] = k
-            terms += 1
-    if terms == 1:
-        out[:] = work[level[0], :n]
+    """Add the terms of the window in their order, with few passes over `out`."""
+    n, count = out.size, lines.size
+    a = sums[lines[0], starts[0] : starts[0] + n]
+    if count == 1:
+        out[:] = a
         return
-    a = work[level[0], start[0] : start[0] + n]
-    b = work[level[1], start[1] : start[1] + n]
-    if terms % 2:
-        _add_three(a, b, work[level[2], start[2] : start[2] + n], out)
-        i = 3
+    b = sums[lines[1], starts[1] : starts[1] + n]
+    if count % 2:
+        _add_three(a, b, sums[lines[2], starts[2] : starts[2] + n], out)
+        done = 3
     else:
         _add(a, b, out)
-        i = 2
-    while i < terms:
-        _add_to(
-            work[level[i], start[i] : start[i] + n],
-            work[level[i + 1], start[i + 1] : start[i + 1] + n],
-            out,
-        )
-        i += 2
+        done = 2
+    for i in range(done, count, 2):
+        c = sums[lines[i], starts[i] : starts[i] + n]
+        d = sums[lines[i + 1], starts[i + 1] : starts[i + 1] + n]
+        _add_to(c, d, out)
 
 
 def sliding_extreme(values: NDArray[Any], window: int, ufunc: np.ufunc) -> NDArray[Any]:

@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bigcorr.kernels.window_sums import push_row, sliding_extreme, sum_along_row, tree_levels
+from bigcorr.kernels.window_sums import plan_tree, push_row, sliding_extreme, sum_along_row
 
 WINDOWS = [1, 2, 3, 4, 5, 7, 8, 11, 15, 16, 31, 85, 255]
 
 
 def rows_pushed(values: np.ndarray, window: int) -> np.ndarray:
     """Window sums along the rows of `values`, as a tile streams them."""
-    depth, lag = tree_levels(window)
+    tree = plan_tree(window)
+    depth = tree.depth
     first = np.concatenate([[0], np.cumsum(depth)[:-1]])
     ring = np.zeros((depth.sum(), values.shape[1]))
     out = np.empty((len(values) - window + 1, values.shape[1]))
     line = np.empty(values.shape[1])
     for row, value in enumerate(values):
         ring[row % depth[0]] = value
-        push_row(ring, first, depth, lag, row, line)
+        push_row(ring, first, tree, row, line)
         if row >= window - 1:
             out[row - window + 1] = line
     return out
@@ -37,9 +38,11 @@ def test_sums_are_exact_on_integers(window: int) -> None:
 @pytest.mark.parametrize("window", WINDOWS)
 def test_both_directions_add_in_one_order(window: int) -> None:
     line = np.random.default_rng(1).normal(size=window + 20)
-    _, lag = tree_levels(window)
+    tree = plan_tree(window)
     out = np.empty(21)
-    sum_along_row(line, np.empty((lag.size, line.size)), lag, window, out)
+    work = np.empty((tree.depth.size, line.size))
+    work[0] = line
+    sum_along_row(work, tree, window, out)
     assert np.array_equal(rows_pushed(line[:, None], window)[:, 0], out)
 
 
