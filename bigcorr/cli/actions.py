@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bigcorr.cli import tables
-from bigcorr.cli.results import open_result
+from bigcorr.cli.results import measures_in, open_result
 from bigcorr.jobs import COMMANDS, Settings, Step, build, load_job, models
 from bigcorr.run.peak import PeakMemory
-from bigcorr.run.progress import Progress, clock, open_progress
+from bigcorr.run.progress import HeldBack, Progress, clock, open_progress
 
 SHOWN_PAIRS = 20
 """How many pairs `rank` prints where nobody says how many."""
@@ -39,8 +39,10 @@ def command(
     given = {key: value for key, value in given.items() if value is not None}
     common = {key: value for key, value in common.items() if value is not None}
     started = time.monotonic()
-    with PeakMemory() as peak, open_progress(quiet=quiet) as progress:
+    with PeakMemory() as peak, open_progress(quiet=quiet) as shown:
+        progress = HeldBack(shown)
         outcome = _carry_out(name, given, common, progress)
+        progress.release()
     seconds = time.monotonic() - started
     if as_json:
         facts = {"command": name, **outcome.summary}
@@ -174,10 +176,10 @@ def _stack(
 
 
 def _rank(step: models.Rank, settings: Settings, progress: Progress) -> Outcome:
-    from bigcorr.pairs.ranking import measures_of, rank_pairs, write_pairs
+    from bigcorr.pairs.ranking import rank_pairs, write_pairs
 
     with open_result(step.result) as result:
-        by = step.by or measures_of(result)[0]
+        by = step.by or measures_in(result)[0]
         pairs = rank_pairs(result, by, order=step.order, sigma=step.sigma)
     summary: dict[str, Any] = {"result": step.result, "by": by, "pairs": len(pairs)}
     if step.output is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bigcorr.cli import tables
-from bigcorr.cli.results import result_at
+from bigcorr.cli.results import measures_in, result_at
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,11 +26,10 @@ def describe(path: str) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _describe_result(path: str, result: xr.Dataset) -> tuple[dict[str, Any], list[Any]]:
-    from bigcorr.pairs.ranking import measures_of
 
     measures = {
         name: dict(result[name].attrs) | {"significance": f"{name}_sd" in result}
-        for name in measures_of(result)
+        for name in measures_in(result)
     }
     facts: dict[str, Any] = {
         "path": path,

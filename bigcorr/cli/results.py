@@ -38,3 +38,11 @@ def result_at(path: str) -> xr.Dataset | None:
     import xarray as xr
 
     return xr.open_zarr(path, chunks=None)
+
+
+def measures_in(result: xr.Dataset) -> list[str]:
+    """The measures of a result in the order in which they were asked for."""
+    from bigcorr.pairs.ranking import measures_of
+
+    asked = list(result.attrs.get("parameters", {}))
+    return sorted(measures_of(result), key=lambda m: asked.index(m) if m in asked else len(asked))

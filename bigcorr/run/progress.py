@@ -136,6 +136,30 @@ class Bars:
         self._display.console.print(text, highlight=False, markup=False)
 
 
+class HeldBack:
+    """Keeps notes to itself until work begins, so that a run that is refused says one line only."""
+
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self._notes: list[str] | None = []
+
+    def __call__(self, stage: str, done: float, total: float | None = None) -> None:
+        self.release()
+        self._shown(stage, done, total)
+
+    def note(self, text: str) -> None:
+        if self._notes is None:
+            self._shown.note(text)
+        else:
+            self._notes.append(text)
+
+    def release(self) -> None:
+        """Say what was held back, and from now on everything at once."""
+        notes, self._notes = self._notes, None
+        for text in notes or []:
+            self._shown.note(text)
+
+
 @contextmanager
 def open_progress(quiet: bool = False, stream: IO[str] | None = None) -> Iterator[Progress]:
     """The progress to show on `stream` (stderr): bars on a terminal, lines in a file, or nothing.
