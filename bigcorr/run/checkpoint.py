@@ -7,6 +7,7 @@ the units 0 .. n - 1, whose own files are then gone. A file that is there is who
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -119,7 +120,8 @@ class Checkpoint:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise disk_error(path, error) from error
         return sum(array.nbytes for array in arrays.values())
 

@@ -27,7 +27,10 @@ THREAD_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
-    "MALLOC_TRIM_THRESHOLD_": "65536",
+    # Tiles of a few MiB are made and dropped all the time: keep their pages instead of faulting
+    # them in again (dask's own default gives every page back at once).
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
 }
 
 

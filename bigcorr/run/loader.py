@@ -23,7 +23,7 @@ from bigcorr.tiles import Box, reflect_indices
 Timer = defaultdict[str, float]
 """Seconds by what they were spent on."""
 
-READ_BYTES = 48 * 2**20
+READ_BYTES = 24 * 2**20
 """Most bytes of raw pixels read at once: channels are read in groups of about this size."""
 
 
@@ -125,12 +125,18 @@ class TileLoader:
         # A channel known to be zero needs no reading, unless zero is what is declared missing.
         if self.nodata == 0:
             wanted = channels
+        reads = np.zeros(self.source.shape[0], dtype=bool)
+        reads[wanted] = True
         group = max(1, READ_BYTES // max(1, clipped.size * self.source.dtype.itemsize))
         reader = self._read(clipped, wanted, group, timer)
         for channel in channels:
-            if len(wanted) and channel in wanted:
+            if reads[channel]:
                 raw = next(reader)
                 start = time.perf_counter()
+                if self.nodata != 0 and not raw.any():
+                    timer["blur"] += time.perf_counter() - start
+                    yield Loaded(int(channel), None, None, None)
+                    continue
                 values, valid = self._blurred(raw, shared, support, fold_y, fold_x, core)
                 timer["blur"] += time.perf_counter() - start
                 inside = None if inner is None else raw[inner.relative_to(clipped).slices]
