@@ -14,7 +14,6 @@ from bigcorr.errors import InputError
 from bigcorr.simulate import Scene, image_pair
 from bigcorr.tiles import Box
 
-
 SHAPE = (300, 550)
 
 
