@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -304,6 +305,8 @@ def check_pixels(dtype: np.dtype[Any], shape: Sequence[int], path: str) -> np.dt
         raise InputError(f"{path} holds {dtype} values; a raster holds integers or floats")
     if 0 in shape:
         raise InputError(f"{path} has no pixels: its shape is {tuple(shape)}")
+    if math.prod(shape) >= 2**62 or max(shape) >= 2**31:
+        raise InputError(f"{path} cannot be a raster: its shape is {tuple(shape)}")
     return np.dtype(np.uint8) if dtype == np.bool_ else dtype.newbyteorder("=")
 
 

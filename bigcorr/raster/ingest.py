@@ -7,38 +7,32 @@ Which kind a source is, what may be asked of it, and the summary. The work of ea
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.errors import InputError, MissingFileError
+from bigcorr.errors import InputError
 from bigcorr.raster import store
+from bigcorr.raster.convert import convert_images
+from bigcorr.raster.ingest_checks import Source, as_paths, check_parameters, kind_of_all
 from bigcorr.raster.points import GeneNames, Progress, read_points
 from bigcorr.raster.rasterize import (
     MAX_PIXELS,
-    NORMALIZE,
     CellKeys,
     PixelGrid,
     check_size,
     spill_folder,
-    workers,
     write_cells,
 )
-from bigcorr.raster.source import IMAGE_SUFFIXES, TIFF_SUFFIXES, open_source
 from bigcorr.raster.spill import RUN_ROWS, Accumulator, Pairs, Spool
-from bigcorr.raster.spots import is_npz, read_spots
-from bigcorr.raster.stack import StackWriter
+from bigcorr.raster.spots import read_spots
 from bigcorr.raster.writer import jsonable
-from bigcorr.tiles import Box
 
 ROW = np.dtype([("y", "f8"), ("x", "f8"), ("gene", "i4"), ("count", "i8")])
-Source = str | os.PathLike[str]
 
 
 def ingest(
@@ -115,10 +109,10 @@ def ingest(
     ([2, 4], 2, 3)
     """
     started = time.perf_counter()
-    paths = _paths(sources)
-    kind = _kind_of_all(paths)
+    paths = as_paths(sources)
+    kind = kind_of_all(paths)
     target = Path(dest)
-    _check_parameters(kind, bin, pixel_size, origin, round, normalize, columns)
+    check_parameters(kind, bin, pixel_size, origin, round, normalize, columns)
     store.clip_chunks((1, 1), chunk, shard)
     store.check_destination(target, overwrite)
     facts = {
@@ -134,7 +128,7 @@ def ingest(
     store.remove(folder)
     try:
         if kind == "image":
-            summary = _ingest_images(paths, target, facts, layout)
+            summary = convert_images(paths, target, facts, layout)
         else:
             size = float(bin if bin is not None else pixel_size or 0.0)
             place = {"size": size, "origin": origin, "rounded": bool(round)}
@@ -301,55 +295,6 @@ def _write(
     }
 
 
-def _ingest_images(
-    paths: list[Path], target: Path, facts: dict[str, Any], layout: dict[str, Any]
-) -> dict[str, Any]:
-    source = open_source([str(path) for path in paths])
-    progress = layout["progress"]
-    check_size(source.shape[0], source.shape[1:], layout["chunk"])
-    own = {
-        key: value
-        for key, value in source.attrs.items()
-        if key not in ("kind", "format", "fingerprint", "nodata")
-    }
-    if source.nodata is not None:
-        own["nodata"] = source.nodata
-    writer = StackWriter(
-        target,
-        source.channels,
-        source.shape[1:],
-        source.dtype,
-        chunk=layout["chunk"],
-        shard=layout["shard"],
-        attrs=jsonable({**own, **facts}),
-        mask=source.mask(Box(0, source.shape[1], 0, source.shape[2])),
-        overwrite=layout["overwrite"],
-    )
-    units = list(writer.shard_boxes)
-
-    def one(unit: tuple[slice, Box]) -> None:
-        known = source.occupied(unit[1])
-        if known is None or known[unit[0]].any():
-            writer.write(*unit, source.read(*unit))
-
-    try:
-        with ThreadPoolExecutor(workers()) as pool:
-            for done, _ in enumerate(pool.map(one, units), start=1):
-                if progress:
-                    progress("write", done, len(units))
-        writer.finish(source.counts)
-    except BaseException:
-        writer.abort()
-        raise
-    return {
-        "channels": source.shape[0],
-        "shape": list(source.shape[1:]),
-        "dtype": str(source.dtype),
-        "left_out": {},
-        "warnings": [],
-    }
-
-
 def _grid(low: NDArray[np.float64], high: NDArray[np.float64], place: dict[str, Any]) -> PixelGrid:
     bounds = [(float(value[0]), float(value[1])) for value in (low, high)]
     return PixelGrid.spanning(
@@ -371,65 +316,3 @@ def _counted_pixels(cells: Pairs, keys: CellKeys) -> NDArray[np.bool_]:
         row, column = keys.pixel(cells.key[start : start + RUN_ROWS])
         mask[row, column] = True
     return mask
-
-
-def _paths(sources: Source | Sequence[Source]) -> list[Path]:
-    single = isinstance(sources, (str, os.PathLike))
-    paths = [Path(sources)] if single else [Path(path) for path in sources]  # type: ignore[arg-type, union-attr]
-    if not paths:
-        raise InputError("nothing to ingest: takes at least one file")
-    return paths
-
-
-def _kind_of_all(paths: list[Path]) -> str:
-    kinds = {path: _kind(path) for path in paths}
-    first = kinds[paths[0]]
-    for path, kind in kinds.items():
-        if kind != first:
-            raise InputError(
-                f"sources of one kind go together: {paths[0]} is {first}, {path} is {kind}"
-            )
-    return first
-
-
-def _kind(path: Path) -> str:
-    """ "points", "spots" or "image", by the file's name and first bytes."""
-    text = str(path)
-    if not path.exists():
-        if "#" in text and Path(text.rpartition("#")[0]).exists():
-            return "image"
-        raise MissingFileError(f"no such file or folder: {path}")
-    name = path.name.lower()
-    if path.is_dir() or name.endswith((".npy", *TIFF_SUFFIXES, *IMAGE_SUFFIXES)):
-        return "image"
-    if not os.access(path, os.R_OK):
-        raise InputError(f"{path} cannot be read: permission denied")
-    return "spots" if is_npz(path) else "points"
-
-
-def _check_parameters(
-    kind: str,
-    bin: float | None,
-    pixel_size: float | None,
-    origin: tuple[float, float] | None,
-    round: bool,
-    normalize: str | None,
-    columns: dict[str, str] | None,
-) -> None:
-    for name, value in (("bin", bin), ("pixel_size", pixel_size)):
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise InputError(f"{name} must be a positive number, got {value}")
-    if normalize not in NORMALIZE:
-        raise InputError(f"normalize takes 'log1p-cp10k', got '{normalize}'")
-    if origin is not None and not (len(origin) == 2 and all(math.isfinite(v) for v in origin)):
-        raise InputError(f"origin takes two numbers (y, x), got {origin}")
-    if columns and kind != "points":
-        raise InputError(f"columns are for tables of points; this is {kind}")
-    if kind == "image":
-        asked = {"bin": bin, "origin": origin, "round": round or None, "normalize": normalize}
-        for name, given in asked.items():
-            if given is not None:
-                raise InputError(f"{name} is for points and spots, not for images")
-    elif (bin is None) == (pixel_size is None):
-        got = "both" if bin is not None else "neither"
-        raise InputError(f"{kind} take one of bin and pixel_size, got {got}")

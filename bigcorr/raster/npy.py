@@ -36,7 +36,7 @@ class NpySource(BaseSource):
     def _data(self) -> NDArray[Any]:
         try:
             return np.load(self._file, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+        except Exception as error:  # a damaged header makes the reader fail in any way
             raise InputError(
                 f"{self.path} is not a readable .npy file: {one_line(error)}"
             ) from error

@@ -29,7 +29,6 @@ MAX_PIXELS = 2**36
 """Pixels of one channel: 262 144 x 262 144."""
 MAX_BLOCKS = 2**27
 """Entries of the occupancy table, which is held in memory while a stack is written."""
-NORMALIZE = (None, "log1p-cp10k")
 
 
 @dataclass(frozen=True)

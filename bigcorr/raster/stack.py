@@ -95,19 +95,23 @@ class StackWriter:
         self._sums = np.zeros(self._filled.shape, dtype=np.float64)
         self._lock = threading.Lock()
         self._root = store.start_partial(self.path)
-        with store.writing(self.path):
-            self._group = zarr.open_group(str(self._root), mode="w", zarr_format=3)
-            self._raster = store.create_array(
-                self._group,
-                "raster",
-                shape=(len(self.channels), *self.shape),
-                dtype=self.dtype,
-                chunks=(1, *self.chunk),
-                shards=(self.depth, *self.shard),
-                dims=("channel", "y", "x"),
-                fill_value=fill_value,
-                attributes={"coordinates": "count mask" if mask is not None else "count"},
-            )
+        try:
+            with store.writing(self.path):
+                self._group = zarr.open_group(str(self._root), mode="w", zarr_format=3)
+                self._raster = store.create_array(
+                    self._group,
+                    "raster",
+                    shape=(len(self.channels), *self.shape),
+                    dtype=self.dtype,
+                    chunks=(1, *self.chunk),
+                    shards=(self.depth, *self.shard),
+                    dims=("channel", "y", "x"),
+                    fill_value=fill_value,
+                    attributes={"coordinates": "count mask" if mask is not None else "count"},
+                )
+        except BaseException:
+            self.abort()
+            raise
 
     @property
     def shard_boxes(self) -> Iterator[tuple[slice, Box]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import shutil
 import threading
@@ -31,6 +32,9 @@ METADATA = ("zarr.json", ".zgroup", ".zarray")
 SHARD_BYTES = 128 * 2**20
 """Raw bytes of a shard at most: what one task holds while it writes."""
 
+MAX_CHUNK_BYTES = 2**32
+MAX_SHARD_PARTS = 2**24
+
 _pipeline_lock = threading.Lock()
 
 
@@ -53,11 +57,38 @@ def fast_codecs(enabled: bool = True) -> Iterator[None]:
 
 def open_array(path: str | Path, mode: str = "r", component: str = "") -> zarr.Array[Any]:
     """Open one array; the Rust pipeline serves format 3 in native byte order."""
-    array = zarr.open_array(str(path), path=component or None, mode=mode)
-    if array.metadata.zarr_format == 3 and array.dtype.isnative:
-        with fast_codecs():
-            array = zarr.open_array(str(path), path=component or None, mode=mode)
+    try:
+        array = zarr.open_array(str(path), path=component or None, mode=mode)
+        _check_chunks(array)
+        if array.metadata.zarr_format == 3 and array.dtype.isnative:
+            with fast_codecs():
+                array = zarr.open_array(str(path), path=component or None, mode=mode)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # damaged metadata make the parser fail in any way
+        raise not_zarr(Path(path) / component, error) from error
     return array
+
+
+def not_zarr(path: str | Path, error: Exception) -> InputError:
+    """What to raise where Zarr cannot make sense of a store."""
+    return InputError(f"{path} cannot be opened as Zarr: {one_line(error)}")
+
+
+def _check_chunks(array: zarr.Array[Any]) -> None:
+    """Refuse chunks that no worker could hold: decoding one would take the process down."""
+    held = math.prod(array.chunks) * array.dtype.itemsize
+    if held > MAX_CHUNK_BYTES:
+        raise InputError(
+            f"{store_root(array)} has chunks of {array.chunks}, {held} bytes each; takes chunks "
+            f"of at most {MAX_CHUNK_BYTES} bytes"
+        )
+    if array.shards is not None:
+        parts = math.prod(array.shards) // max(1, math.prod(array.chunks))
+        if parts > MAX_SHARD_PARTS:
+            raise InputError(
+                f"{store_root(array)} has shards of {parts} chunks; takes at most {MAX_SHARD_PARTS}"
+            )
 
 
 def clip_chunks(
@@ -210,8 +241,9 @@ def writing(path: str | Path) -> Iterator[None]:
 def _disk_message(path: str | Path, error: BaseException) -> str:
     number = getattr(error, "errno", None)
     text = one_line(error)
-    if number in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in text or "No space" in text:
-        return f"no space left on the device while writing {path}; nothing of it is kept as done"
+    full = any(sign in text for sign in ("os error 28", "os error 122", "No space left"))
+    if full or number in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left on the device while writing {path}: free some and run the same again"
     return f"cannot write {path}: {text}"
 
 

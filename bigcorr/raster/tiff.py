@@ -111,6 +111,11 @@ class TiffSource(BaseSource):
                 return tifffile.memmap(self._file, mode="r", series=0)
             except ValueError:
                 pass  # contiguous but not mappable, e.g. packed bits
+        if math.prod(self.chunk) * self.dtype.itemsize > store.MAX_CHUNK_BYTES:
+            raise InputError(
+                f"{self.path} is compressed in pieces of {self.chunk} pixels; takes pieces of at "
+                f"most {store.MAX_CHUNK_BYTES} bytes"
+            )
         node = zarr.open(series.aszarr(level=0), mode="r")
         return node if isinstance(node, zarr.Array) else node["0"]
 

@@ -1,16 +1,15 @@
 """Zarr as a source: bare arrays of format 2 and 3, groups written by xarray, OME-Zarr, and our
 own stack store with its occupancy table and mask.
 
-How chunks are decoded is `store.py`'s part, how a stack is written `stack.py`'s.
+How chunks are decoded is `store.py`'s part, how metadata are understood `zarr_metadata.py`'s, how a
+stack is written `stack.py`'s.
 """
 
 from __future__ import annotations
 
-import base64
 import functools
 import itertools
 import os
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,17 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError, RunError
 from bigcorr.raster import store
 from bigcorr.raster.base import BaseSource, check_pixels, default_names, digest, file_stamp
+from bigcorr.raster.zarr_metadata import (
+    axes_of,
+    declared_nodata,
+    dimension_names,
+    may_be_raster,
+    ome_first,
+    ome_labels,
+    text,
+)
 from bigcorr.tiles import Box
 
-Y_NAMES = ("y", "lat", "latitude", "row", "rows", "northing")
-X_NAMES = ("x", "lon", "longitude", "col", "cols", "column", "easting")
 GAP_BYTES = 2**20
 """Channels between two wanted ones are read along when they cost less than a call of their own."""
 
@@ -60,7 +66,7 @@ class ZarrSource(BaseSource):
         self._scale = float(attributes.get("scale_factor", 1.0))
         self._offset = float(attributes.get("add_offset", 0.0))
         self.dtype = check_pixels(np.dtype(array.dtype), array.shape, path)
-        self._raw_nodata = _declared_nodata(array, attributes, self._facts)
+        self._raw_nodata = declared_nodata(array, attributes, self._facts)
         self.nodata = self._raw_nodata
         if self._packed:
             self.dtype = np.dtype(np.float32 if self.dtype.itemsize <= 2 else np.float64)
@@ -75,8 +81,8 @@ class ZarrSource(BaseSource):
         return self._scale != 1.0 or self._offset != 0.0
 
     def _read_facts(self) -> dict[str, Any]:
-        group = self._group
-        return dict(group.attrs.get("bigcorr", {})) if group is not None else {}
+        facts = {} if self._group is None else self._group.attrs.get("bigcorr")
+        return dict(facts) if isinstance(facts, dict) else {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.path, *self._location, self._metadata_stamp)
@@ -92,10 +98,11 @@ class ZarrSource(BaseSource):
         if self._group is not None and not self.planar:
             dims = dimension_names(self._array)
             wanted = dims[self._axes[0]] if dims else None
-            if wanted and wanted in self._group and self._group[wanted].ndim == 1:
-                names = [_text(value) for value in np.asarray(self._group[wanted][...])]
+            values = self._beside(wanted or "", self.shape[:1])
+            if values is not None:
+                names = [text(value) for value in self._values(values)]
             else:
-                names = _ome_labels(self._group)
+                names = ome_labels(self._group)
         if self.planar and self._location[1] not in ("", "raster"):
             names = [self._location[1].rsplit("/", 1)[-1]]
         fits = len(names) == self.shape[0] and len(set(names)) == len(names)
@@ -109,8 +116,8 @@ class ZarrSource(BaseSource):
 
     @functools.cached_property
     def counts(self) -> NDArray[Any] | None:
-        values = self._beside("count", 1)
-        return None if values is None else np.asarray(values[...])
+        values = self._beside("count", self.shape[:1])
+        return None if values is None else self._values(values)
 
     @functools.cached_property
     def coords(self) -> dict[str, NDArray[Any]]:
@@ -118,9 +125,10 @@ class ZarrSource(BaseSource):
         dims = dimension_names(self._array)
         found = {}
         for name, axis in zip(("y", "x"), self._axes[-2:], strict=True):
-            values = self._beside(dims[axis] or "", 1) if dims else None
-            if values is not None and values.shape[0] == self._array.shape[axis]:
-                found[name] = np.asarray(values[...])
+            size = self._array.shape[axis]
+            values = self._beside(dims[axis] or "", (size,)) if dims else None
+            if values is not None and values.dtype.kind in "iuf":
+                found[name] = self._values(values)
         return found
 
     @functools.cached_property
@@ -128,21 +136,34 @@ class ZarrSource(BaseSource):
         """(channel, block_y, block_x) True where a chunk of our own stack has something."""
         if self._facts.get("kind") != "stack":
             return None
-        table = self._beside("occupancy", 3)
-        if table is None or table.shape[0] != self.shape[0]:
-            return None
-        return np.not_equal(np.asarray(table[...]), 0)
+        blocks = (-(-n // c) for n, c in zip(self.shape[1:], self.chunk, strict=True))
+        table = self._beside("occupancy", (self.shape[0], *blocks))
+        return None if table is None else np.not_equal(self._values(table), 0)
 
     @functools.cached_property
     def _mask(self) -> zarr.Array[Any] | None:
-        return self._beside("mask", 2) if self._facts else None
+        return self._beside("mask", self.shape[1:]) if self._facts else None
 
-    def _beside(self, name: str, ndim: int) -> zarr.Array[Any] | None:
-        """A companion array of the group, opened as the raster is."""
-        if self._group is None or not name or name == self._location[1] or name not in self._group:
+    def _beside(self, name: str, shape: tuple[int, ...]) -> zarr.Array[Any] | None:
+        """A companion array of the group, if it is there and of the right shape."""
+        if self._group is None or not name or name == self._location[1]:
             return None
+        try:
+            if name not in self._group:
+                return None
+        except Exception as error:
+            raise store.not_zarr(self.path, error) from error
         found = store.open_array(self._location[0], component=name)
-        return found if found.ndim == ndim else None
+        return found if found.shape == shape else None
+
+    def _values(self, array: zarr.Array[Any]) -> NDArray[Any]:
+        """All of a small companion array."""
+        try:
+            return np.asarray(array[...])
+        except Exception as error:
+            raise RunError(
+                f"cannot read {store.store_root(array)}: {store.one_line(error)}"
+            ) from error
 
     def occupied(self, box: Box) -> NDArray[np.bool_] | None:
         if self._blocks is None or box.size == 0:
@@ -205,20 +226,27 @@ class ZarrSource(BaseSource):
 def open_zarr(path: str) -> ZarrSource | list[ZarrSource]:
     """The raster of a Zarr store; several (y, x) variables of a group come as a list."""
     try:
-        node = zarr.open(path, mode="r")
-    except Exception as error:
-        raise InputError(f"{path} cannot be opened as Zarr: {store.one_line(error)}") from error
+        return _choose(path, zarr.open(path, mode="r"))
+    except (InputError, RunError, MemoryError):
+        raise
+    except Exception as error:  # damaged metadata make the parser fail in any way
+        raise store.not_zarr(path, error) from error
+
+
+def _choose(path: str, node: zarr.Array[Any] | zarr.Group) -> ZarrSource | list[ZarrSource]:
     if isinstance(node, zarr.Array):
         return ZarrSource(path)
-    kind = node.attrs.get("bigcorr", {}).get("kind") if node.attrs else None
-    ome = _ome_first(node)
+    ome = ome_first(node)
     if ome is not None:
         return ZarrSource(path, ome)
-    found = {name: a for name, a in sorted(node.arrays()) if _may_be_raster(name, a)}
-    if kind == "stack" and "raster" in found:
-        return ZarrSource(path, "raster")
+    members = dict(node.members())
+    found = {
+        name: array
+        for name, array in sorted(members.items())
+        if isinstance(array, zarr.Array) and may_be_raster(name, array)
+    }
     if not found:
-        held = ", ".join(sorted(name for name, _ in node.members())) or "nothing"
+        held = ", ".join(sorted(members)) or "nothing"
         raise InputError(
             f"{path} holds no raster, a (channel, y, x) or (y, x) array: it has {held}"
         )
@@ -231,30 +259,6 @@ def open_zarr(path: str) -> ZarrSource | list[ZarrSource]:
     raise InputError(f"{path} holds several rasters; name one as {path}/NAME: {listed}")
 
 
-def axes_of(array: zarr.Array[Any], path: str) -> tuple[int, ...]:
-    """Which axes of the array are (channel, y, x) or (y, x); other axes must have length 1."""
-    dims = dimension_names(array)
-    y = [i for i, name in enumerate(dims) if name and name.lower() in Y_NAMES]
-    x = [i for i, name in enumerate(dims) if name and name.lower() in X_NAMES]
-    named = len(y) == 1 and len(x) == 1
-    image = (y[0], x[0]) if named else (array.ndim - 2, array.ndim - 1)
-    rest = [axis for axis in range(array.ndim) if axis not in image]
-    if len(rest) > 1:
-        rest = [axis for axis in rest if array.shape[axis] > 1]
-    if array.ndim < 2 or len(rest) > 1:
-        raise InputError(
-            f"{path} is no raster: it takes (channel, y, x) or (y, x), got shape {array.shape}"
-            + (f" with dimensions {dims}" if any(dims) else "")
-        )
-    return (*rest, *image)
-
-
-def dimension_names(array: zarr.Array[Any]) -> tuple[str | None, ...]:
-    """Dimension names of format 3, or xarray's attribute in format 2; () where there are none."""
-    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
-    return tuple(names) if names and len(names) == array.ndim else ()
-
-
 def runs(index: NDArray[np.intp], gap: int) -> list[tuple[int, int]]:
     """Cut increasing channel numbers where more than `gap` lie between two: (first, last + 1)."""
     if not len(index):
@@ -263,59 +267,6 @@ def runs(index: NDArray[np.intp], gap: int) -> list[tuple[int, int]]:
     cuts = np.flatnonzero((steps < 1) | (steps > gap)) + 1
     edges = [0, *cuts.tolist(), len(index)]
     return list(itertools.pairwise(edges))
-
-
-def _may_be_raster(name: str, array: zarr.Array[Any]) -> bool:
-    dims = dimension_names(array)
-    if "other" in dims or any((d or "").startswith("block_") for d in dims):
-        return False  # a matrix of pairs, or the tables beside a stack
-    return array.ndim >= 2 and array.dtype.kind in "buif" and name not in ("mask", "spatial_ref")
-
-
-def _declared_nodata(
-    array: zarr.Array[Any], attributes: dict[str, Any], facts: dict[str, Any]
-) -> float | None:
-    """The nodata value by our own attribute or CF's; NaN needs no declaring.
-
-    In format 2 xarray keeps it as the array's fill value. Zero there is the format's default and
-    means nothing.
-    """
-    value = attributes.get("_FillValue", facts.get("nodata", attributes.get("nodata")))
-    if value is None:
-        value = attributes.get("missing_value")
-    if value is None and array.metadata.zarr_format == 2 and "_ARRAY_DIMENSIONS" in attributes:
-        value = array.metadata.fill_value or None
-    if isinstance(value, str):  # xarray writes floats of format 3 as base64
-        try:
-            value = struct.unpack("<d", base64.standard_b64decode(value))[0]
-        except (ValueError, struct.error):
-            value = float(value) if value in ("NaN", "nan") else None
-    if isinstance(value, (list, tuple, np.ndarray)):
-        value = value[0] if len(value) == 1 else None
-    return None if value is None or np.isnan(float(value)) else float(value)
-
-
-def _ome(group: zarr.Group) -> dict[str, Any]:
-    attributes = dict(group.attrs)
-    return dict(attributes.get("ome", attributes))
-
-
-def _ome_first(group: zarr.Group) -> str | None:
-    """The full-resolution array of an OME-Zarr image."""
-    scales = _ome(group).get("multiscales")
-    try:
-        return str(scales[0]["datasets"][0]["path"]) if scales else None
-    except (KeyError, IndexError, TypeError):
-        return None
-
-
-def _ome_labels(group: zarr.Group) -> list[str]:
-    channels = _ome(group).get("omero", {}).get("channels", [])
-    return [str(channel.get("label", "")) for channel in channels]
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _metadata_stamp(path: str, component: str) -> str:

@@ -102,6 +102,11 @@ def test_a_damaged_tile_is_named_by_its_place(tmp_path):
 
 
 def test_axes_that_are_no_raster_are_refused(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 4, 20, 30), "u1"), metadata={"axes": "TZYX"})
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.zeros((3, 4, 20, 30), "u1"),
+        metadata={"axes": "TZYX"},
+        photometric="minisblack",
+    )
     with pytest.raises(InputError, match="a raster is"):
         open_source(tmp_path / "a.tif")

@@ -191,6 +191,7 @@ def test_an_unknown_channel_suggests_a_close_one(tmp_path):
         open_source(path + "#7")
 
 
+@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
 def test_xarray_groups_keep_names_coordinates_and_nodata(tmp_path, cube):
     path = str(tmp_path / "x.zarr")
     array = xr.DataArray(
@@ -236,7 +237,9 @@ def test_images_of_a_group_are_channels(tmp_path, cube):
 
 def test_dimensions_may_come_in_any_order(tmp_path, cube):
     path = str(tmp_path / "x.zarr")
-    xr.DataArray(cube.transpose(1, 2, 0), dims=("y", "x", "band"), name="v").to_zarr(path)
+    xr.DataArray(cube.transpose(1, 2, 0), dims=("y", "x", "band"), name="v").to_zarr(
+        path, consolidated=False
+    )
     np.testing.assert_array_equal(whole(open_source(path)), cube)
     np.testing.assert_array_equal(
         open_source(path).read([4, 1], Box(2, 9, 3, 8)), cube[[4, 1], 2:9, 3:8]
