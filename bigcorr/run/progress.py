@@ -15,6 +15,9 @@ from typing import IO, TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import rich.progress as rich_progress
 
+QUICK = 5.0
+"""A stage that took fewer seconds is not worth a line in a log."""
+
 LOG_EVERY = 30.0
 """Seconds between two lines about the same stage where stderr is a file, not a terminal."""
 
@@ -86,7 +89,7 @@ class _Pace:
 
 
 class LogLines:
-    """Progress as lines, for a log file or a batch system: the end, and one each half minute."""
+    """Progress as lines, for a log or a batch system: one each half minute, and one at the end."""
 
     def __init__(self, stream: IO[str], every: float = LOG_EVERY) -> None:
         self._stream, self._every = stream, every
@@ -101,13 +104,15 @@ class LogLines:
         if not finished and now - pace.logged < self._every:
             return
         pace.logged = now
+        if finished:
+            del self._paces[stage]
+            if now - pace.start < QUICK:
+                return
         rate, left = pace.describe(done, total, now)
         if finished:
             left = f"took {clock(now - pace.start)}"
         amount = f"{done:,.0f}" if total is None else f"{done:,.0f} of {total:,.0f}"
         self.note(", ".join(part for part in (f"{stage}: {amount}", rate, left) if part))
-        if finished:
-            del self._paces[stage]
 
     def note(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
