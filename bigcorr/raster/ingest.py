@@ -28,7 +28,7 @@ from bigcorr.raster.rasterize import (
     spill_folder,
     write_cells,
 )
-from bigcorr.raster.spill import RUN_ROWS, Accumulator, Pairs, Spool
+from bigcorr.raster.spill import RUN_ROWS, Accumulator, Run, Spool
 from bigcorr.raster.spots import read_spots
 from bigcorr.raster.writer import jsonable
 
@@ -93,7 +93,7 @@ def ingest(
     Notes
     -----
     Memory does not grow with the table: rows wait in a file beside `dest` once they take more than
-    64 MiB, are counted by sorting runs of 4 million, and each shard (128 MiB at most) is filled
+    64 MiB, are counted by sorting runs of 2 million, and each shard (64 MiB at most) is filled
     and written once. Counts are stored in the smallest unsigned type that holds the largest.
 
     Examples
@@ -259,7 +259,7 @@ def _write(
     names: Sequence[str],
     keys: CellKeys,
     grid: PixelGrid,
-    counted: tuple[Pairs, int],
+    counted: tuple[Run, int],
     mask: NDArray[np.bool_] | None,
     facts: dict[str, Any],
     left_out: dict[str, int],
@@ -288,7 +288,7 @@ def _write(
         "shape": list(grid.shape),
         "dtype": str(dtype),
         "origin": list(grid.corner),
-        "total_count": int(cells.amount.sum()),
+        "total_count": sum(int(part.amount.sum()) for part in cells.pieces()),
         "largest_count": largest,
         "left_out": left_out,
         "warnings": [f"{rows} left out: {reason}" for reason, rows in left_out.items()],
@@ -307,12 +307,12 @@ def _keys(channels: int, grid: PixelGrid, layout: dict[str, Any]) -> CellKeys:
     return CellKeys(channels, grid.shape, shards)
 
 
-def _counted_pixels(cells: Pairs, keys: CellKeys) -> NDArray[np.bool_]:
+def _counted_pixels(cells: Run, keys: CellKeys) -> NDArray[np.bool_]:
     """(y, x) True where any channel has a count."""
     if math.prod(keys.shape) > MAX_PIXELS // 32:
         raise InputError(f"normalize takes rasters up to 46 340 x 46 340 pixels, got {keys.shape}")
     mask = np.zeros(keys.shape, dtype=bool)
-    for start in range(0, len(cells.key), RUN_ROWS):
-        row, column = keys.pixel(cells.key[start : start + RUN_ROWS])
+    for part in cells.pieces():
+        row, column = keys.pixel(part.key)
         mask[row, column] = True
     return mask

@@ -32,7 +32,7 @@ COORDINATES = (
 GENES = ("gene", "feature_name", "target", "genename", "gene_name", "geneid", "gene_id")
 COUNTS = ("count", "counts", "midcount", "midcounts", "umicount", "umicounts")
 ROLES = ("x", "y", "gene", "count")
-BLOCK_BYTES = 16 * 2**20
+BLOCK_BYTES = 8 * 2**20
 BATCH_ROWS = 2**19
 MAX_GENES = 500_000
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.raster import store
 from bigcorr.raster.points import Progress
-from bigcorr.raster.spill import RUN_ROWS, Pairs, span
+from bigcorr.raster.spill import Run
 from bigcorr.raster.stack import StackWriter
 from bigcorr.tiles import Box
 
@@ -156,7 +156,7 @@ def write_cells(
     path: str | Path,
     names: Sequence[str],
     keys: CellKeys,
-    cells: Pairs,
+    cells: Run,
     largest: int,
     *,
     chunk: int,
@@ -196,29 +196,26 @@ def write_cells(
 
     def one(channels: slice, box: Box) -> None:
         low, high = keys.range(channels, box)
-        found = span(cells, low, high)
-        if not len(found.key) and not normalize:
+        if not normalize and cells.bounds(low, high) == cells.bounds(low, low):
             return
         size = (channels.stop - channels.start) * box.size
         flat = _blank(local, size, dtype)
         scale = _totals(cells, keys, box) if normalize else None
-        touched = []
-        for start in range(0, len(found.key), RUN_ROWS):
-            part = np.s_[start : start + RUN_ROWS]
-            place, amount = keys.inside(found.key[part] - low, box), found.amount[part]
-            if scale is not None:
-                amount = np.log1p(1e4 * amount / scale[place % box.size])
-            flat[place] = amount
-            touched.append(place)
+        for part in cells.pieces(low, high):
+            place = keys.inside(part.key - low, box)
+            if scale is None:
+                flat[place] = part.amount
+            else:
+                flat[place] = np.log1p(1e4 * part.amount / scale[place % box.size])
         data = flat.reshape(-1, *box.shape)
         if normalize and mask is not None:
             data[:, ~mask[box.slices]] = np.nan
         writer.write(channels, box, data)
-        if normalize or sum(map(len, touched)) > size // 8:
+        if normalize:
             flat[:] = 0
         else:
-            for place in touched:
-                flat[place] = 0
+            for part in cells.pieces(low, high):
+                flat[keys.inside(part.key - low, box)] = 0
 
     try:
         with ThreadPoolExecutor(workers()) as pool:
@@ -252,24 +249,21 @@ def _blank(local: threading.local, size: int, dtype: np.dtype[Any]) -> NDArray[A
     return held[:size]
 
 
-def _totals(cells: Pairs, keys: CellKeys, box: Box) -> NDArray[np.int64]:
+def _totals(cells: Run, keys: CellKeys, box: Box) -> NDArray[np.int64]:
     """Total over all channels of each pixel of a box."""
     low, high = keys.range(slice(0, keys.channels), box)
-    found = span(cells, low, high)
     totals = np.zeros(box.size, dtype=np.int64)
-    for start in range(0, len(found.key), RUN_ROWS):
-        place = keys.inside(found.key[start : start + RUN_ROWS] - low, box) % box.size
-        np.add.at(totals, place, found.amount[start : start + RUN_ROWS])
+    for part in cells.pieces(low, high):
+        np.add.at(totals, keys.inside(part.key - low, box) % box.size, part.amount)
     return totals
 
 
-def _counts(cells: Pairs, keys: CellKeys) -> NDArray[np.int64]:
+def _counts(cells: Run, keys: CellKeys) -> NDArray[np.int64]:
     """Total of each channel."""
     counts = np.zeros(keys.channels, dtype=np.int64)
     pixels = keys.shard[0] * keys.shard[1]
-    for start in range(0, len(cells.key), RUN_ROWS):
-        channel = cells.key[start : start + RUN_ROWS] // pixels % keys.channels
-        np.add.at(counts, channel, cells.amount[start : start + RUN_ROWS])
+    for part in cells.pieces():
+        np.add.at(counts, part.key // pixels % keys.channels, part.amount)
     return counts
 
 

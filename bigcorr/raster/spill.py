@@ -16,15 +16,53 @@ from numpy.typing import NDArray
 
 from bigcorr.raster import store
 
-RUN_ROWS = 2**22
-"""Pairs sorted at once: about 64 MiB, and as much again while they are sorted."""
+RUN_ROWS = 2**21
+"""Pairs sorted at once: 32 MiB, and a few times as much while they are sorted."""
 
 
 class Pairs(NamedTuple):
-    """Sorted keys without repeats and the amount of each."""
+    """Keys and the amount of each."""
 
     key: NDArray[np.int64]
     amount: NDArray[np.int64]
+
+
+class Run:
+    """Sorted pairs without repeated keys, in memory or in two files.
+
+    Files are mapped for the moment of each look only: pages that stay mapped would count as the
+    process's memory.
+    """
+
+    def __init__(self, length: int, held: Pairs | tuple[Path, Path]) -> None:
+        self._length = length
+        self._held = held
+
+    def __len__(self) -> int:
+        return self._length
+
+    def bounds(self, low: int, high: int) -> tuple[int, int]:
+        """Where the keys in [low, high) begin and end."""
+        start, stop = np.searchsorted(self._mapped(0), [low, high]) if self._length else (0, 0)
+        return int(start), int(stop)
+
+    def take(self, start: int, stop: int) -> Pairs:
+        """The pairs from place `start` to `stop`, in memory."""
+        return Pairs(*(np.array(self._mapped(part)[start:stop]) for part in (0, 1)))
+
+    def pieces(self, low: int = 0, high: int = 2**63 - 1) -> Iterator[Pairs]:
+        """The pairs with keys in [low, high), a bounded number at a time."""
+        first, last = self.bounds(low, high)
+        for start in range(first, last, RUN_ROWS):
+            yield self.take(start, min(start + RUN_ROWS, last))
+
+    def _mapped(self, part: int) -> NDArray[np.int64]:
+        held = self._held[part]
+        if isinstance(held, np.ndarray):
+            return held
+        if not self._length:
+            return np.empty(0, dtype=np.int64)
+        return np.memmap(held, dtype=np.int64, mode="r", shape=(self._length,))
 
 
 class Accumulator:
@@ -41,7 +79,7 @@ class Accumulator:
         self._rows = rows
         self._waiting: list[Pairs] = []
         self._count = 0
-        self._runs: list[Pairs] = []
+        self._runs: list[Run] = []
 
     def add(self, key: NDArray[np.int64], amount: NDArray[np.int64]) -> None:
         """Take up pairs; keys may repeat."""
@@ -53,70 +91,51 @@ class Accumulator:
                 self._close_run()
 
     def _close_run(self) -> None:
-        run = add_up(self._waiting)
+        pairs = add_up(self._waiting)
         self._waiting, self._count = [], 0
-        self._runs.append(self._to_disk(run))
-
-    def _to_disk(self, run: Pairs) -> Pairs:
         with store.writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            name = f"run-{len(self._runs)}"
-            np.save(self._folder / f"{name}-key.npy", run.key)
-            np.save(self._folder / f"{name}-amount.npy", run.amount)
-        return self._mapped(name)
+            files = self._files(f"run-{len(self._runs)}")
+            for path, values in zip(files, pairs, strict=True):
+                values.tofile(path)
+        self._runs.append(Run(len(pairs.key), files))
 
-    def _mapped(self, name: str) -> Pairs:
-        key, amount = (
-            np.load(self._folder / f"{name}-{part}.npy", mmap_mode="r")
-            for part in ("key", "amount")
-        )
-        return Pairs(key, amount)
+    def _files(self, name: str) -> tuple[Path, Path]:
+        return self._folder / f"{name}-keys", self._folder / f"{name}-amounts"
 
-    def result(self) -> tuple[Pairs, int]:
-        """All keys in order with their sums (mapped from a file if large), and the largest sum."""
+    def result(self) -> tuple[Run, int]:
+        """All keys in order with their sums, and the largest sum."""
         if not self._runs:
-            merged = add_up(self._waiting)
-            return merged, int(merged.amount.max(initial=0))
+            pairs = add_up(self._waiting)
+            return Run(len(pairs.key), pairs), int(pairs.amount.max(initial=0))
         if self._count:
             self._close_run()
-        if len(self._runs) == 1:
-            return self._runs[0], int(self._runs[0].amount.max(initial=0))
-        return self._merge()
-
-    def _merge(self) -> tuple[Pairs, int]:
-        low = min(int(run.key[0]) for run in self._runs)
-        high = max(int(run.key[-1]) for run in self._runs) + 1
+        low = min(int(run.take(0, 1).key[0]) for run in self._runs)
+        high = max(int(run.take(len(run) - 1, len(run)).key[0]) for run in self._runs) + 1
         total = largest = 0
-        paths = [self._folder / "merged-key", self._folder / "merged-amount"]
+        files = self._files("merged")
         with (
             store.writing(self._folder),
-            open(paths[0], "wb") as keys,
-            open(paths[1], "wb") as sums,
+            open(files[0], "wb") as keys,
+            open(files[1], "wb") as sums,
         ):
             for part in self._merged_parts(low, high):
                 part.key.tofile(keys)
                 part.amount.tofile(sums)
                 total += len(part.key)
                 largest = max(largest, int(part.amount.max()))
-        key, amount = (np.memmap(p, dtype=np.int64, mode="r", shape=(total,)) for p in paths)
-        return Pairs(key, amount), largest
+        return Run(total, files), largest
 
     def _merged_parts(self, low: int, high: int) -> Iterator[Pairs]:
         """The sums of keys in [low, high), range by range: halved until it fits in memory."""
-        parts = [span(run, low, high) for run in self._runs]
-        total = sum(len(part.key) for part in parts)
+        bounds = [run.bounds(low, high) for run in self._runs]
+        total = sum(stop - start for start, stop in bounds)
         if total > self._rows and high - low > 1:
             middle = (low + high) // 2
             yield from self._merged_parts(low, middle)
             yield from self._merged_parts(middle, high)
         elif total:
-            yield add_up(parts)
-
-
-def span(run: Pairs, low: int, high: int) -> Pairs:
-    """The pairs of a sorted run whose key lies in [low, high)."""
-    start, stop = np.searchsorted(run.key, [low, high])
-    return Pairs(run.key[start:stop], run.amount[start:stop])
+            yield add_up([run.take(*bound) for run, bound in zip(self._runs, bounds, strict=True)])
 
 
 def add_up(parts: list[Pairs]) -> Pairs:

@@ -29,7 +29,7 @@ CHUNK = 512
 SHARD = 2048
 PARTIAL = ".partial"
 METADATA = ("zarr.json", ".zgroup", ".zarray")
-SHARD_BYTES = 128 * 2**20
+SHARD_BYTES = 64 * 2**20
 """Raw bytes of a shard at most: what one task holds while it writes."""
 
 MAX_CHUNK_BYTES = 2**32
@@ -50,8 +50,11 @@ def fast_codecs(enabled: bool = True) -> Iterator[None]:
         return
     with (
         _pipeline_lock,
+        warnings.catch_warnings(),
         zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}),
     ):
+        # A codec that it does not know goes to zarr-python, which is no news for the user.
+        warnings.filterwarnings("ignore", message="Array is unsupported by ZarrsCodecPipeline")
         yield
 
 

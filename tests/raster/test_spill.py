@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bigcorr.raster.spill import Accumulator, Spool, span
+from bigcorr.raster.spill import Accumulator, Spool
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -26,12 +26,13 @@ def test_sums_do_not_depend_on_how_little_memory_there_is(tmp_path, batches, row
             total[key] += amount
         key, amount = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
         accumulator.add(key, amount)
-    cells, largest = accumulator.result()
+    run, largest = accumulator.result()
+    cells = run.take(0, len(run))
     assert dict(zip(cells.key.tolist(), cells.amount.tolist(), strict=True)) == total
     assert (np.diff(cells.key) > 0).all()
     assert largest == max(total.values(), default=0)
-    part = span(cells, 3, 9)
-    assert part.key.tolist() == sorted(key for key in total if 3 <= key < 9)
+    part = [key for piece in run.pieces(3, 9) for key in piece.key.tolist()]
+    assert part == sorted(key for key in total if 3 <= key < 9)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
