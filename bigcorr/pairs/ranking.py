@@ -136,10 +136,12 @@ def rank_pairs(
 
 
 def measures_of(sim: xr.Dataset) -> list[str]:
-    """The names of the pair matrices of a result, without those of their null distribution."""
+    """The pair matrices of a result, without their null distributions, in the order asked for."""
+    asked = list(sim.attrs.get("parameters") or ())
     matrices = [str(name) for name in sim.data_vars if sim[name].dims[-2:] == ("channel", "other")]
     null = {f"{name}{suffix}" for name in matrices for suffix in ("_null", "_sd")}
-    return [name for name in matrices if name not in null]
+    found = [name for name in matrices if name not in null]
+    return sorted(found, key=lambda name: asked.index(name) if name in asked else len(asked))
 
 
 def select_sigma(sim: xr.Dataset, by: str, sigma: float | None) -> xr.Dataset:

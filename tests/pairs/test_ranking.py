@@ -222,6 +222,13 @@ def test_counts_are_found_among_the_variables_of_a_store_as_well():
     assert bare[["count_a", "count_b"]].isna().all(axis=None)
 
 
+def test_measures_come_in_the_order_that_they_were_asked_for():
+    sim = xr.merge([result(np.eye(2), name=name, sd=np.eye(2)) for name in ("lee", "ncc", "moran")])
+    assert measures_of(sim) == ["lee", "ncc", "moran"]
+    asked = {"parameters": {"moran": {}, "lee": {}}}
+    assert measures_of(sim.assign_attrs(asked)) == ["moran", "lee", "ncc"]
+
+
 def test_unknown_names_are_answered_with_what_there_is():
     sim = result(np.eye(2), sd=np.eye(2))
     assert measures_of(sim) == ["pearson"]
