@@ -40,8 +40,7 @@ def rank_pairs(
         The measure to rank by: one of the matrices of `sim`.
     order : {"value", "z"}
         "value": by the measure itself; a distance is ranked ascending. "z": by evidence, the
-        value less its mean under independence, over its standard deviation there. Two channels
-        with a handful of counts reach a high value by one coincidence, but not a high z.
+        value less its mean under independence, over its standard deviation there.
     sigma : float, optional
         Which blur to rank, where `sim` holds several; 0 for the one without.
 
@@ -68,7 +67,9 @@ def rank_pairs(
     ``p_value`` is two-sided. For a correlation (`distribution` "t") it is that of r on
     ``n_eff - 2`` degrees of freedom with the effective sample size ``n_eff = 1 + 1 / sd**2``, at
     most the number of pixels [1]_, and NaN where n_eff <= 3. ``q_value`` is that of Benjamini and
-    Hochberg [2]_ over all pairs that have a p.
+    Hochberg [2]_ over all pairs that have a p. Neither z nor p can be trusted where a channel holds
+    a handful of counts, since both rest on sums of many: one coincidence of two such channels is a
+    high value and a high z. ``count_a`` and ``count_b`` stand beside each pair for that reason.
 
     References
     ----------

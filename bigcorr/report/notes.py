@@ -48,7 +48,7 @@ HEATMAP_AGAINST = "The chosen channels (rows) against all, from the most to the 
 PAIRS = (
     "The two channels as they lie on the raster, and how alike they are around each place: red "
     "where they rise and fall together, blue where one rises as the other falls, white where they "
-    "are unrelated."
+    "are unrelated. Pairs flagged for few counts are passed over."
 )
 
 TABLE = (

@@ -66,7 +66,8 @@ def pair_table(pairs: pd.DataFrame, top: int, few_counts: float) -> str:
     if few.any():
         remarks.append(
             f"Pairs with a channel of fewer than {few_counts:g} counts are flagged: one or two "
-            "coincidences are enough to bring them to the top or the bottom."
+            "coincidences are enough to bring them to the top, and z and p, which rest on sums of "
+            "many, do not guard against it."
         )
     if known < len(pairs):
         remarks.append(
