@@ -89,16 +89,19 @@ class FieldSpectrum:
     def region(
         self, values: Floats, valid: NDArray[np.uint8] | None, mean: float, sd: float
     ) -> Arrays:
-        field = np.zeros(self.region_shape)
-        h, w = values.shape
-        full = valid is None and (h, w) == self.region_shape
-        known = np.zeros(self.region_shape)
-        known[:h, :w] = 1.0 if valid is None else valid != 0
+        full = valid is None and values.shape == self.region_shape
+        if full:
+            field = block_means(values, self.decimate)
+            known = np.ones(field.shape)
+        else:
+            ok, filled = np.zeros(self.region_shape), np.zeros(self.region_shape)
+            place = np.s_[: values.shape[0], : values.shape[1]]
+            ok[place] = 1.0 if valid is None else valid != 0
+            filled[place] = values * ok[place]
+            known, field = block_means(ok, self.decimate), block_means(filled, self.decimate)
         # A block's own mean: lower frequencies than its own come from the coarse raster.
-        ok = known[:h, :w]
-        local = mean if self.whole else float((values * ok).sum() / max(ok.sum(), 1.0))
-        field[:h, :w] = (values - local) * ok / (sd if sd > 0 else np.inf)
-        field, known = block_means(field, self.decimate), block_means(known, self.decimate)
+        local = mean if self.whole else float(field.sum() / max(known.sum(), 1.0))
+        field = (field - local * known) / (sd if sd > 0 else np.inf)
         power, shape = power_spectrum(field, self.whole)
         lags = np.zeros((2 * self.reach[0] + 1, self.reach[1] + 1))
         pairs = np.full(lags.shape, known.sum())
@@ -177,14 +180,14 @@ class PatchSpectrum:
         products = np.zeros((len(lags), modes, modes))
         pairs = np.zeros(len(lags))
         energy = np.zeros((window, window))
-        field = (values - mean) / (sd if sd > 0 else np.inf)
         known = None
-        if valid is not None:
+        if valid is None:
+            field = block_means(values, self.decimate)
+        else:
             share = block_means((valid != 0).astype(np.float64), self.decimate)
             known = (share >= 0.5).astype(np.uint8)
-            field = block_means(field * (valid != 0), self.decimate) / np.maximum(share, 0.5)
-        else:
-            field = block_means(field, self.decimate)
+            field = block_means(values * (valid != 0), self.decimate) / np.maximum(share, 0.5)
+        field = (field - mean) / (sd if sd > 0 else np.inf)
         span_y, span_x = ((n - 1) * stride + window for n in self.lattice)
         floor = (self.contrast_floor * window) ** 2
         least = max(2, int(np.ceil(self.min_valid * window**2)))
