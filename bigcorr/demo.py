@@ -15,9 +15,13 @@ import numpy as np
 
 from bigcorr.errors import InputError
 from bigcorr.run.progress import SILENT, Progress
+from bigcorr.tiles import Box
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
+
+    from bigcorr.run.cluster import Pool
 
 MEASURES = ("pearson", "ncc")
 SIGMA = 2.0
@@ -30,6 +34,7 @@ class DemoOutcome:
     Attributes
     ----------
     stack, result, ncc_map, report : paths of what was written.
+    picture : the matrix, the best and the worst pair, as PNG.
     rankings : the ranked table by each measure.
     precision : a row a kind of pattern, a column of average precision a measure.
     image_ncc : median and mean of the NCC map of the real pair.
@@ -39,6 +44,7 @@ class DemoOutcome:
     result: Path
     ncc_map: Path
     report: Path
+    picture: Path
     rankings: dict[str, pd.DataFrame]
     precision: pd.DataFrame
     image_ncc: dict[str, float]
@@ -70,6 +76,7 @@ def run_demo(
 
     from bigcorr.pairs.ranking import group_precision, rank_pairs
     from bigcorr.report import write_report
+    from bigcorr.run.cluster import open_pool
     from bigcorr.run.pairs_job import run_pairs
     from bigcorr.simulate import tissue
 
@@ -85,26 +92,62 @@ def run_demo(
         overwrite=True,
         progress=lambda done, total: progress("simulate", done, total),
     )
-    run_pairs(
-        stack,
-        result,
-        measures=list(MEASURES),
-        sigma=SIGMA,
-        resume=False,
-        progress=progress,
-        **running,
-    )
-    report = folder / "report.html"
+    with open_pool(**running) as pool:
+        run_pairs(
+            stack,
+            result,
+            measures=list(MEASURES),
+            sigma=SIGMA,
+            resume=False,
+            progress=progress,
+            cluster=pool,
+        )
+        ncc_map, image_ncc = map_real_pair(images, folder, pool, progress)
+    report, picture = folder / "report.html", folder / "demo.png"
     with xr.open_zarr(result, chunks=None) as sim:
         rankings = {measure: rank_pairs(sim, measure) for measure in MEASURES}
         write_report(sim, report, source=stack)
+        draw(sim, rankings[MEASURES[0]], stack, picture)
     precision = {m: group_precision(rankings[m], simulated["truth"]) for m in MEASURES}
     table = precision[MEASURES[0]][["pattern", "pairs", "same_group"]].copy()
     for measure in MEASURES:
         table[measure] = precision[measure]["average_precision"]
 
-    ncc_map, image_ncc = map_real_pair(images, folder, progress=progress, **running)
-    return DemoOutcome(stack, result, ncc_map, report, rankings, table, image_ncc)
+    return DemoOutcome(stack, result, ncc_map, report, picture, rankings, table, image_ncc)
+
+
+def draw(sim: xr.Dataset, pairs: pd.DataFrame, stack: Path, path: Path) -> None:
+    """One picture of a result: the matrix, and the best and the worst pair beside it."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    from bigcorr.maps import gaussian_blur, ncc
+    from bigcorr.raster.source import open_source
+    from bigcorr.report.figures import heatmap, pair_panel
+
+    source = open_source(stack)
+    box = Box(0, min(512, source.shape[1]), 0, min(512, source.shape[2]))
+    names = list(source.channels)
+    certain = pairs[pairs["value"].notna()]
+    figures = [heatmap(sim["pearson"].values, list(sim["channel"].values), label="pearson")]
+    for _, pair in certain.iloc[[0, -1]].iterrows():
+        chosen = [names.index(pair["a"]), names.index(pair["b"])]
+        a, b = gaussian_blur(source.read(chosen, box).astype(np.float32), SIGMA)
+        label = f"local NCC (pearson {pair['value']:.2f})"
+        figures.append(pair_panel(a, b, ncc(a, b, 31), (pair["a"], pair["b"]), label=label))
+    images = []
+    for figure in figures:
+        buffer = BytesIO()
+        figure.savefig(buffer, dpi=75, bbox_inches="tight", facecolor="white")
+        images.append(Image.open(buffer).convert("RGB"))
+    matrix, *panels = images
+    matrix.thumbnail((matrix.width, sum(panel.height for panel in panels)))
+    sheet = Image.new("RGB", (matrix.width + max(p.width for p in panels), matrix.height), "white")
+    sheet.paste(matrix)
+    for number, panel in enumerate(panels):
+        sheet.paste(panel, (matrix.width, number * panels[0].height))
+    sheet.quantize(128).save(path, optimize=True)
 
 
 def real_pair() -> np.ndarray:
@@ -124,7 +167,7 @@ def real_pair() -> np.ndarray:
 
 
 def map_real_pair(
-    images: np.ndarray, folder: Path, *, progress: Progress = SILENT, **running: Any
+    images: np.ndarray, folder: Path, pool: Pool, progress: Progress
 ) -> tuple[Path, dict[str, float]]:
     """The NCC map of the real pair as a store, and its median and mean."""
     import xarray as xr
@@ -133,7 +176,6 @@ def map_real_pair(
     from bigcorr.raster import save_raster
     from bigcorr.raster.source import open_source
     from bigcorr.run.map_job import run_map
-    from bigcorr.tiles import Box
 
     pictures, out = folder / "hubble.zarr", folder / "hubble_ncc.zarr"
     bands = xr.DataArray(images, dims=("channel", "y", "x"), coords={"channel": ["red", "blue"]})
@@ -144,7 +186,7 @@ def map_real_pair(
         out,
         resume=False,
         progress=progress,
-        **running,
+        cluster=pool,
     )
     source = open_source(out)
     values = source.read(slice(None), Box(0, source.shape[1], 0, source.shape[2]))

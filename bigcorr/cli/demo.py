@@ -46,7 +46,8 @@ def demo(folder: str, settings: Settings, progress: Progress) -> tuple[dict[str,
         f"NCC of red and blue light of the Hubble Deep Field at every pixel: {made.ncc_map}",
         f"median {made.image_ncc['median']:.3f}, mean {made.image_ncc['mean']:.3f}",
         "",
-        f"Report: {made.report}",
+        f"Picture: {made.picture}",
+        f"Report:  {made.report}",
     ]
     summary = {
         "average_precision": precision.to_dict(orient="records"),
