@@ -31,7 +31,8 @@ _GROUP = 4
 _MARGIN = 16
 """Zeros around the taps along y: a block of rows reaches a little beyond the taps' support."""
 
-_NATIVE = frozenset(np.dtype(name) for name in ("uint8", "uint16", "float32", "float64"))
+_NATIVE = frozenset(np.dtype(name) for name in ("uint8", "float32", "float64"))
+"""Dtypes that loops are compiled for; others take the smallest float that holds their values."""
 
 
 def gaussian_taps(sigma: float, truncate: float = 4.0) -> NDArray[np.float64]:
@@ -66,7 +67,7 @@ def blur_tile(
     Parameters
     ----------
     padded : ndarray, shape (h + 2 ry, w + 2 rx)
-        uint8, uint16, float32 or float64; any other real dtype is converted to float64.
+        Any real dtype.
     taps_y, taps_x : ndarray of float64, shape (2 ry + 1,) and (2 rx + 1,)
         Weights along each axis (see `gaussian_taps`).
     out : ndarray of float32 or float64, shape (h, w), optional
@@ -88,7 +89,8 @@ def blur_tile(
     if out is None:
         out = np.empty(shape)
     if padded.dtype not in _NATIVE:
-        padded = padded.astype(np.float64)
+        small = padded.dtype.itemsize <= 2
+        padded = padded.astype(np.float32 if small else np.float64)
     padded = np.ascontiguousarray(padded)
     panels = -(-shape[1] // _PANEL)
     _blur(
@@ -219,7 +221,13 @@ def _find_spans(
         spans[row, 0] = max(0, (first * 8 - row * row_bytes) // itemsize)
         spans[row, 1] = min(width, -((row * row_bytes - last * 8) // itemsize))
         if first >= last:
-            spans[row, :] = 0
+            spans[row, 0] = spans[row, 1] = 0
+
+
+@njit(cache=True, nogil=True)
+def _clear(out: NDArray[Any]) -> None:
+    for j in range(out.size):
+        out[j] = 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -252,7 +260,7 @@ def _gather_row(
 ) -> None:
     """``out[j] = sum over k of row[j + k] * taps[k]``, k rising: the dense form."""
     n = out.size
-    out[:] = 0.0
+    _clear(out)
     k = 0
     while k + 8 <= taps.size:
         _add_shifted(out, row[k : k + n + 7], taps[k : k + 8])
@@ -273,7 +281,7 @@ def _scatter_row(
 
     Pixels come in rising x, so every sum meets its terms in the order of the dense form.
     """
-    out[:] = 0.0
+    _clear(out)
     reach = reversed_taps.size - 1
     for x in range(first, last):
         value = np.float64(row[x])
@@ -347,12 +355,6 @@ def _write_row(sums: NDArray[np.float64], lo: int, hi: int, out: NDArray[Any]) -
 
 
 @njit(cache=True, nogil=True)
-def _clear(out: NDArray[Any]) -> None:
-    for j in range(out.size):
-        out[j] = 0.0
-
-
-@njit(cache=True, nogil=True)
 def _blur(
     padded: NDArray[Any],
     spans: NDArray[np.int64],
@@ -380,7 +382,8 @@ def _blur(
     for x0 in range(0, width, panel):
         x1 = min(x0 + panel, width)
         n = x1 - x0
-        touched[:, 0], touched[:, 1] = n, 0
+        for g in range(size):
+            touched[g, 0], touched[g, 1] = n, 0
         finished = 0
         for y0 in range(0, padded.shape[0], _ROWS):
             y1 = min(y0 + _ROWS, padded.shape[0])
@@ -406,7 +409,7 @@ def _blur(
             if count > 1 and lo < hi:
                 for i in range(_ROWS):
                     if y0 + i >= y1 or not active[i]:
-                        rows[i * _PITCH + lo : i * _PITCH + hi] = 0.0
+                        _clear(rows[i * _PITCH + lo : i * _PITCH + hi])
                 for g in range(begin, end):
                     slot = (g % size) * _GROUP * _PITCH
                     tap = _MARGIN + y0 - _GROUP * g - (_GROUP - 1)
@@ -417,7 +420,9 @@ def _blur(
                         hi - lo,
                     )
             elif count == 1 and lo < hi:
-                i = int(np.argmax(active[: y1 - y0]))
+                i = 0
+                while not active[i]:
+                    i += 1
                 for y in range(max(0, y0 + i - reach_y), min(height, y0 + i + 1)):
                     slot = ((y // _GROUP) % size * _GROUP + y % _GROUP) * _PITCH
                     _add_scaled(

@@ -244,10 +244,14 @@ def _ncc(
     quantities = 6 if masked else 5
     pitch = ring.shape[1] // quantities
     depth = tree.depth
-    first = np.zeros(depth.size, np.int64)
-    for k in range(1, depth.size):
-        first[k] = first[k - 1] + depth[k - 1]
-    count = np.full(panel, float(window * window))
+    first = np.empty(depth.size, np.int64)
+    slots = 0
+    for k in range(depth.size):
+        first[k] = slots
+        slots += depth[k]
+    count = np.empty(panel)
+    for j in range(panel):
+        count[j] = window * window
 
     again = 0
     for x0 in range(0, width, panel):

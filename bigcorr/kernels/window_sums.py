@@ -22,11 +22,13 @@ class Tree(NamedTuple):
 
     depth : (levels,) rows of level k, the sums of ``3**k`` rows, that have to be kept.
     level : (terms,) the level of each term of the window, from the highest to the lowest.
-    lag : (terms,) how far before the end of the window the term ends.
+    start, lag : (terms,) how far after the window's begin a term begins, and before its end it
+        ends.
     """
 
     depth: NDArray[np.int64]
     level: NDArray[np.int64]
+    start: NDArray[np.int64]
     lag: NDArray[np.int64]
 
 
@@ -36,22 +38,23 @@ def plan_tree(window: int) -> Tree:
     Examples
     --------
     >>> plan = plan_tree(7)
-    >>> plan.level.tolist(), plan.lag.tolist()
-    ([1, 1, 0], [4, 1, 0])
+    >>> plan.level.tolist(), plan.start.tolist()
+    ([1, 1, 0], [0, 3, 6])
     """
     top = 0
     while 3 ** (top + 1) <= window:
         top += 1
-    level, lag, rest = [], [], window
+    level, start, lag, rest = [], [], [], window
     for k in range(top, -1, -1):
         while rest >= 3**k:
-            rest -= 3**k
             level.append(k)
+            start.append(window - rest)
+            rest -= 3**k
             lag.append(rest)
     depth = [2 * 3**k + 1 if k < top else 1 for k in range(top + 1)]
     for k, behind in zip(level, lag, strict=True):
         depth[k] = max(depth[k], behind + 1)
-    return Tree(*(np.array(values, np.int64) for values in (depth, level, lag)))
+    return Tree(*(np.array(values, np.int64) for values in (depth, level, start, lag)))
 
 
 @njit(cache=True, nogil=True)
@@ -107,11 +110,12 @@ def push_row(
             ring[first[k] + row % depth[k]],
         )
         third *= 3
-    lines = np.empty(tree.level.size, np.int64)
+    lines, starts = np.empty(tree.level.size, np.int64), np.empty(tree.level.size, np.int64)
     for i in range(lines.size):
         k = tree.level[i]
         lines[i] = first[k] + (row - tree.lag[i]) % depth[k]
-    _combine(ring, lines, np.zeros_like(lines), out)
+        starts[i] = 0
+    _combine(ring, lines, starts, out)
 
 
 @njit(cache=True, nogil=True)
@@ -135,10 +139,7 @@ def sum_along_row(
             work[k, :length],
         )
         third *= 3
-    starts = np.empty(tree.level.size, np.int64)
-    for i in range(starts.size):
-        starts[i] = window - 3 ** tree.level[i] - tree.lag[i]
-    _combine(work, tree.level, starts, out)
+    _combine(work, tree.level, tree.start, out)
 
 
 @njit(cache=True, nogil=True)
@@ -152,7 +153,8 @@ def _combine(
     n, count = out.size, lines.size
     a = sums[lines[0], starts[0] : starts[0] + n]
     if count == 1:
-        out[:] = a
+        for j in range(n):
+            out[j] = a[j]
         return
     b = sums[lines[1], starts[1] : starts[1] + n]
     if count % 2:
