@@ -94,11 +94,11 @@ def scientific(value: float) -> str:
     """A probability in two digits; nothing for NaN.
 
     >>> scientific(0.04321), scientific(0.0)
-    ('4.3e-02', '0')
+    ('4.3e-02', '<1e-300')
     """
     if math.isnan(value):
         return ""
-    return "0" if value == 0 else f"{value:.1e}"
+    return "<1e-300" if value < 1e-300 else f"{value:.1e}"
 
 
 def plain(value: float) -> str:
