@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.tiles import Box
 
+LAZY_SIDE = 2048
+LAZY_BYTES = 4 * 2**20
+
 Channels = Sequence[int] | slice | NDArray[np.integer]
 
 
@@ -135,7 +138,7 @@ class SelectedSource(BaseSource):
     """Some channels of another source."""
 
     def __init__(self, base: RasterSource, index: NDArray[np.intp], planar: bool = False) -> None:
-        self._base = base
+        self.base = base
         self._index = index.astype(np.int32)  # it travels with every task
         self.shape = (len(index), *base.shape[1:])
         self.dtype = base.dtype
@@ -146,38 +149,38 @@ class SelectedSource(BaseSource):
 
     @property
     def channels(self) -> tuple[str, ...]:
-        names = self._base.channels
+        names = self.base.channels
         return tuple(names[i] for i in self._index)
 
     @property
     def attrs(self) -> dict[str, Any]:
-        return self._base.attrs
+        return self.base.attrs
 
     @property
     def counts(self) -> NDArray[Any] | None:
-        counts = self._base.counts
+        counts = self.base.counts
         return None if counts is None else counts[self._index]
 
     @property
     def coords(self) -> dict[str, NDArray[Any]]:
-        return getattr(self._base, "coords", {})
+        return getattr(self.base, "coords", {})
 
     def _read(self, index: NDArray[np.intp], box: Box) -> NDArray[Any]:
-        return self._base.read(self._index[index], box)
+        return self.base.read(self._index[index], box)
 
     def occupied(self, box: Box) -> NDArray[np.bool_] | None:
-        known = self._base.occupied(box)
+        known = self.base.occupied(box)
         return None if known is None else known[self._index]
 
     def mask(self, box: Box) -> NDArray[np.bool_] | None:
-        return self._base.mask(box)
+        return self.base.mask(box)
 
     def fingerprint(self) -> str:
-        return digest(self._base.fingerprint(), self._index.tolist())
+        return digest(self.base.fingerprint(), self._index.tolist())
 
     def select(self, channels: Channels) -> RasterSource:
         picked = self._index[channel_index(channels, self.shape[0])]
-        return SelectedSource(self._base, picked.astype(np.intp))
+        return SelectedSource(self.base, picked.astype(np.intp))
 
 
 class ConcatSource(BaseSource):
@@ -257,6 +260,18 @@ class ConcatSource(BaseSource):
 
     def fingerprint(self) -> str:
         return digest(*(part.fingerprint() for part in self._parts), self._names)
+
+
+def lazy_block(source: RasterSource) -> tuple[int, ...]:
+    """Dask chunks of a source: whole chunks of its storage, up to 2048 pixels and 4 MiB."""
+    sides = [
+        min(max(LAZY_SIDE // chunk, 1) * chunk, size)
+        for chunk, size in zip(source.chunk, source.shape[1:], strict=True)
+    ]
+    if source.planar:
+        return tuple(sides)
+    depth = LAZY_BYTES // (sides[0] * sides[1] * source.dtype.itemsize)
+    return (max(1, min(depth, source.shape[0])), *sides)
 
 
 def default_names(count: int) -> tuple[str, ...]:

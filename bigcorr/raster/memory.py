@@ -37,8 +37,9 @@ class _LabelledSource(BaseSource):
             )
         self.dtype = check_pixels(data.dtype, data.shape, path)
         self.planar = data.ndim == 2
-        self._data = data[None] if self.planar else data
-        self.shape = tuple(int(n) for n in self._data.shape)  # type: ignore[assignment]
+        self._data = data
+        sizes = tuple(int(n) for n in data.shape)
+        self.shape = (1 if self.planar else sizes[0], sizes[-2], sizes[-1])
         self.nodata = nodata
         self.path = path
         self._attrs = dict(attrs or {})
@@ -87,10 +88,9 @@ class ArraySource(_LabelledSource):
 
     def _read(self, index: NDArray[np.intp], box: Box) -> NDArray[Any]:
         rows, columns = box.slices
-        if index.size and np.array_equal(index, np.arange(index[0], index[0] + index.size)):
-            part = self._data[index[0] : index[0] + index.size, rows, columns]
-            return part.copy(order="C")  # what is read may be changed by the reader
-        return self._data[index, rows, columns]
+        data = self._data[None] if self.planar else self._data
+        # Choosing by index copies: what is read may be changed by the reader.
+        return data[:, rows, columns][index]
 
     def _data_stamp(self) -> str:
         if self._stamp is None:
@@ -104,16 +104,19 @@ class DaskSource(_LabelledSource):
     def __init__(self, data: Any, *, path: str = "dask array", **labels: Any) -> None:
         self._stamp = str(data.name)
         super().__init__(data, path=path, **labels)
-        chunks = self._data.chunks
-        self.chunk = (max(chunks[1]), max(chunks[2]))
+        self.chunk = (max(data.chunks[-2]), max(data.chunks[-1]))
 
     def _read(self, index: NDArray[np.intp], box: Box) -> NDArray[Any]:
         rows, columns = box.slices
+        if self.planar:
+            image = self._data[rows, columns].compute(scheduler="synchronous")
+            return np.asarray(image)[None][index]
         if index.size and np.array_equal(index, np.arange(index[0], index[0] + index.size)):
             part = self._data[int(index[0]) : int(index[-1]) + 1, rows, columns]
         else:
             part = self._data[index, rows, columns]
-        return np.asarray(part.compute(scheduler="synchronous"))
+        # A copy: dask may hand out the very array that it holds.
+        return np.array(part.compute(scheduler="synchronous"))
 
     def _data_stamp(self) -> str:
         return self._stamp + self._mask_stamp()

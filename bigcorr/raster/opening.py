@@ -10,15 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
-from bigcorr.raster.base import RasterSource
+from bigcorr.raster.base import RasterSource, lazy_block
 from bigcorr.raster.source import open_source, opened
 from bigcorr.tiles import Box
 
 if TYPE_CHECKING:
     import xarray as xr
-
-BLOCK = 2048
-BLOCK_BYTES = 4 * 2**20
 
 
 def open_raster(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> xr.DataArray:
@@ -65,10 +62,9 @@ def to_dataarray(source: RasterSource) -> xr.DataArray:
 
     stamp = source.fingerprint()
     kind = "image" if source.planar else "stack"
-    block = _block(source)
+    block = lazy_block(source)
     adapter = _Adapter(source)
-    chunks: tuple[int, ...] = block[1:] if source.planar else block
-    data = da.from_array(adapter, chunks=chunks, name=f"raster-{kind}-{stamp}", lock=False)
+    data = da.from_array(adapter, chunks=block, name=f"raster-{kind}-{stamp}", lock=False)
     opened[data.name] = source
     coords: dict[str, Any] = {}
     if source.planar:
@@ -81,7 +77,7 @@ def to_dataarray(source: RasterSource) -> xr.DataArray:
     for axis, values in getattr(source, "coords", {}).items():
         coords[axis] = (axis, values)
     if source.mask(Box(0, 1, 0, 1)) is not None:
-        lazy = da.from_array(_MaskAdapter(source), chunks=block[1:], name=f"mask-{stamp}")
+        lazy = da.from_array(_MaskAdapter(source), chunks=block[-2:], name=f"mask-{stamp}")
         opened[lazy.name] = source
         coords["mask"] = (("y", "x"), lazy)
     attrs = {key: value for key, value in source.attrs.items() if key not in ("kind", "format")}
@@ -91,16 +87,6 @@ def to_dataarray(source: RasterSource) -> xr.DataArray:
         attrs.pop("nodata", None)
     dims = ("y", "x") if source.planar else ("channel", "y", "x")
     return xr.DataArray(data, dims=dims, coords=coords, attrs=attrs, name="raster")
-
-
-def _block(source: RasterSource) -> tuple[int, int, int]:
-    """Dask chunks: whole chunks of the storage up to 2048 pixels, some MiB with thin channels."""
-    sides = [
-        min(max(BLOCK // chunk, 1) * chunk, size)
-        for chunk, size in zip(source.chunk, source.shape[1:], strict=True)
-    ]
-    depth = BLOCK_BYTES // (sides[0] * sides[1] * source.dtype.itemsize)
-    return max(1, min(depth, source.shape[0])), sides[0], sides[1]
 
 
 class _Adapter:

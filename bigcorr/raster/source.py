@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from bigcorr.raster.base import (
     RasterSource,
     SelectedSource,
     find_channel,
+    lazy_block,
 )
 
 if TYPE_CHECKING:
@@ -193,6 +194,8 @@ def _from_xarray(x: xr.DataArray) -> RasterSource:
     nodata = x.attrs.get("nodata", x.attrs.get("_FillValue", x.encoding.get("_FillValue")))
     nodata = None if nodata is None or np.isnan(float(nodata)) else float(nodata)
     source = opened.get(getattr(data, "name", ""))
+    if source is None and hasattr(data, "dask") and "channel" in x.coords:
+        source = _chosen_channels(data, x.coords["channel"])
     if source is not None and source.nodata == nodata and _same_mask(source, mask):
         return source
     labels: dict[str, Any] = {
@@ -212,6 +215,43 @@ def _from_xarray(x: xr.DataArray) -> RasterSource:
     return ArraySource(np.asarray(data), **labels)
 
 
+def _chosen_channels(data: Any, labels: xr.DataArray) -> RasterSource | None:
+    """The file's own source if a lazy array is nothing but channels chosen from it.
+
+    Read through dask, every small box would decode a whole dask chunk. The labels give a guess of
+    the choice; dask names an array by what was done to it, so an equal name proves the guess.
+    """
+    import dask.array as da
+
+    found = [name for name in data.dask.layers if name in opened]
+    if len(found) != 1:
+        return None
+    base = opened[found[0]]
+    place = {name: i for i, name in enumerate(base.channels)}
+    wanted = [place.get(str(name)) for name in np.atleast_1d(labels.values)]
+    numbers = [number for number in wanted if number is not None]
+    if base.planar or not numbers or len(numbers) < len(wanted):
+        return None
+    chunks = da.core.normalize_chunks(lazy_block(base), base.shape, dtype=base.dtype)
+    whole = da.Array(data.dask, found[0], chunks, dtype=base.dtype)
+    if not any(whole[guess].name == data.name for guess in _guesses(numbers, labels.ndim)):
+        return None
+    return SelectedSource(base, np.array(numbers), planar=labels.ndim == 0)
+
+
+def _guesses(numbers: list[int], ndim: int) -> Iterator[Any]:
+    """The ways in which a user may have picked the numbers: one, a list, a slice."""
+    if ndim == 0:
+        yield numbers[0]
+        return
+    yield np.array(numbers)
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    sign = 1 if step > 0 else -1
+    for beyond in range(1, min(abs(step), 64) + 1):  # a slice may stop anywhere before the next
+        stop = numbers[-1] + sign * beyond
+        yield slice(numbers[0], stop if stop >= 0 else None, step)
+
+
 def _same_mask(source: RasterSource, mask: Any) -> bool:
     """True if the DataArray's mask is the one that its file holds."""
     from bigcorr.tiles import Box
@@ -219,4 +259,5 @@ def _same_mask(source: RasterSource, mask: Any) -> bool:
     stored = source.mask(Box(0, 1, 0, 1)) is not None
     if mask is None or not stored:
         return mask is None and not stored
-    return opened.get(getattr(mask.data, "name", "")) is source
+    owner = opened.get(getattr(mask.data, "name", ""))
+    return owner is not None and owner in (source, getattr(source, "base", None))

@@ -317,6 +317,41 @@ def test_an_untouched_dataarray_gives_back_the_files_own_source(stack):
     assert without.mask(Box(0, 1, 0, 1)) is None
 
 
+@pytest.mark.parametrize(
+    ("choose", "expected"),
+    [
+        (lambda x: x.sel(channel=["e", "b"]), [4, 1]),
+        (lambda x: x.sel(channel="d"), [3]),
+        (lambda x: x[2], [2]),
+        (lambda x: x[1:5:2], [1, 3]),
+        (lambda x: x[::-1], [5, 4, 3, 2, 1, 0]),
+        (lambda x: x.isel(channel=x["count"].values > 0), [0, 2, 3, 4, 5]),
+    ],
+)
+def test_chosen_channels_of_an_opened_stack_are_read_from_the_file(stack, choose, expected):
+    path, cube, _ = stack
+    source = as_source(choose(open_raster(path)))
+    assert type(source).__name__ == "SelectedSource"
+    assert source.channels == tuple("abcdef"[i] for i in expected)
+    assert source.occupied(Box(0, 16, 0, 16)) is not None
+    assert source.mask(Box(0, 1, 0, 1)) is not None
+    np.testing.assert_array_equal(whole(source), cube[expected])
+
+
+def test_other_changes_of_an_opened_stack_are_not_mistaken_for_a_choice(stack):
+    path, cube, _ = stack
+    array = open_raster(path)
+    for changed, expected in (
+        (array[[1, 2]] * 2, cube[[1, 2]] * 2),
+        (array[:, ::-1], cube[:, ::-1]),
+        (array.assign_coords(channel=list("fedcba"))[[0]], cube[[0]]),
+        (array[[1, 0]].assign_coords(channel=["a", "b"]), cube[[1, 0]]),
+    ):
+        source = as_source(changed)
+        np.testing.assert_array_equal(whole(source), expected)
+        assert source.channels == tuple(changed["channel"].values)
+
+
 @pytest.mark.parametrize("kind", ["numpy", "dask", "xarray", "xarray-dask"])
 def test_arrays_of_any_kind_are_sources(kind, cube):
     lazy = da.from_array(cube, chunks=(4, 7, 9))
