@@ -59,12 +59,14 @@ class FieldSpectrum:
     """Binned periodogram and short-lag autocovariance of a region (for Pearson).
 
     region_shape : of the regions; smaller ones at the raster's edge are padded with missing pixels.
-    whole : the region is the whole raster, padded so that no lag wraps around.
+    whole : the region is the whole raster.
+    padded : with zeros, so that no lag wraps around the edge: for small rasters, where it matters.
     decimate : side of the blocks that are averaged first: a blurred field has nothing finer.
     """
 
     region_shape: Shape
     whole: bool
+    padded: bool
     decimate: int
 
     @cached_property
@@ -76,15 +78,25 @@ class FieldSpectrum:
 
     @cached_property
     def bins(self) -> FrequencyBins:
-        _, shape = power_spectrum(np.zeros(self.shape), self.whole)
+        _, shape = power_spectrum(np.zeros(self.shape), self.padded)
         return FrequencyBins(*shape)
 
     @cached_property
     def reach(self) -> Shape:
         """Lags of the short-lag part: those that do not wrap around, up to 48."""
         return tuple(
-            min(LAGS, max(0, (side - 1) // (1 if self.whole else 2))) for side in self.shape
+            min(LAGS, max(0, (side - 1) // (1 if self.padded else 2))) for side in self.shape
         )  # type: ignore[return-value]
+
+    @cached_property
+    def _all_pairs(self) -> Floats:
+        """Pairs of pixels at each short lag where none is missing."""
+        height, width = self.shape
+        rows = np.arange(-self.reach[0], self.reach[0] + 1)
+        columns = np.arange(self.reach[1] + 1)
+        if not self.padded:
+            return np.full((len(rows), len(columns)), float(height * width))
+        return np.outer(height - np.abs(rows), width - columns).astype(np.float64)
 
     def region(
         self, values: Floats, valid: NDArray[np.uint8] | None, mean: float, sd: float
@@ -102,14 +114,13 @@ class FieldSpectrum:
         # A block's own mean: lower frequencies than its own come from the coarse raster.
         local = mean if self.whole else float(field.sum() / max(known.sum(), 1.0))
         field = (field - local * known) / (sd if sd > 0 else np.inf)
-        power, shape = power_spectrum(field, self.whole)
-        lags = np.zeros((2 * self.reach[0] + 1, self.reach[1] + 1))
-        pairs = np.full(lags.shape, known.sum())
-        if self.whole or not full:
+        power, shape = power_spectrum(field, self.padded)
+        lags, pairs = np.zeros_like(self._all_pairs), self._all_pairs
+        if self.padded or not full:
             # Else all pixels have all neighbours, round the edge, and there is nothing to correct.
             lags = short_lags(power, shape, self.reach)
-            power_known, _ = power_spectrum(known, self.whole)
-            pairs = short_lags(power_known, shape, self.reach)
+        if not full:
+            pairs = short_lags(power_spectrum(known, self.padded)[0], shape, self.reach)
         return {
             "field.power": self.bins.sum(power) / (shape[0] * shape[1]),
             "field.lags": lags,
@@ -191,9 +202,8 @@ class PatchSpectrum:
         span_y, span_x = ((n - 1) * stride + window for n in self.lattice)
         floor = (self.contrast_floor * window) ** 2
         least = max(2, int(np.ceil(self.min_valid * window**2)))
-        many = 2 if self.whole else 1
-        for y in _starts(field.shape[0], span_y, stride)[:many]:
-            for x in _starts(field.shape[1], span_x, stride)[:many]:
+        for y in _starts(field.shape[0], span_y, stride, self.whole):
+            for x in _starts(field.shape[1], span_x, stride, self.whole):
                 place = np.s_[y : y + span_y, x : x + span_x]
                 patches = PatchField.of(
                     field[place], None if known is None else known[place], window, stride,
@@ -238,12 +248,14 @@ def _ladder(count: int) -> tuple[NDArray[np.int64], Floats]:
     )
 
 
-def _starts(size: int, span: int, stride: int) -> list[int]:
-    """Up to two places along an axis where a lattice of windows fits, far apart."""
+def _starts(size: int, span: int, stride: int, both_ends: bool) -> list[int]:
+    """Where a lattice of windows is laid along an axis: at both ends, or in the middle."""
     if span > size or span <= 0:
         return []
     last = (size - span) // stride * stride
-    return [0] if last < span // 2 else [0, last]
+    if last < span // 2 or not both_ends:
+        return [last // 2 // stride * stride]
+    return [0, last]
 
 
 def field_variance(

@@ -30,6 +30,9 @@ from bigcorr.tiles import Shape, lattice
 
 Floats = NDArray[np.float64]
 
+PADDED_PIXELS = 2**18
+"""Rasters up to this size are padded for their spectra: lags there are not short beside them."""
+
 
 def spectra_of(
     measures: Sequence[Measure], raster: Shape, sigma: tuple[float, float] | None
@@ -43,7 +46,8 @@ def spectra_of(
             # A blurred field has nothing finer than a part of sigma.
             part = 8.0 if whole else 2.5
             decimate = 1 if sigma is None else max(1, int(min(sigma) / part))
-            out[measure.name] = FieldSpectrum(region, whole, decimate)
+            padded = raster[0] * raster[1] <= PADDED_PIXELS
+            out[measure.name] = FieldSpectrum(region, whole, padded, decimate)
         elif isinstance(measure, NCC):
             out[measure.name] = PatchSpectrum(
                 region,

@@ -170,7 +170,7 @@ def write_result(result: PairResult, path: Path, built: Path, job: dict[str, Any
                 chunks=(1,) * (len(result.shape) - 2) + tile,
                 dims=result.dims,
                 fill_value=np.nan,
-                attributes=attributes,
+                attributes={**attributes, "coordinates": "count count_other"},
             )
         for name, where, values in result.blocks():
             arrays[name][where] = values
