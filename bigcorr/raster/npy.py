@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,9 @@ class NpySource(BaseSource):
     @functools.cached_property
     def _data(self) -> NDArray[Any]:
         try:
-            return np.load(self._file, mmap_mode="r", allow_pickle=False)
+            with warnings.catch_warnings():  # an old header is no news for the user
+                warnings.simplefilter("ignore", UserWarning)
+                return np.load(self._file, mmap_mode="r", allow_pickle=False)
         except Exception as error:  # a damaged header makes the reader fail in any way
             raise InputError(
                 f"{self.path} is not a readable .npy file: {one_line(error)}"

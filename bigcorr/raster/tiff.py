@@ -140,15 +140,15 @@ class TiffSource(BaseSource):
         }
 
     def _read(self, index: NDArray[np.intp], box: Box) -> NDArray[Any]:
-        with self._lock:
-            data = self._data
         selection: list[Any] = [slice(0, 1)] * self._ndim
         selection[self._axes[-2]], selection[self._axes[-1]] = box.slices
         if not self.planar and index.size:
             selection[self._axes[0]] = slice(int(index.min()), int(index.max()) + 1)
         try:
+            with self._lock:
+                data = self._data
             found = np.asarray(data[tuple(selection)])
-        except (KeyboardInterrupt, MemoryError):
+        except (InputError, MemoryError):
             raise
         except Exception as error:
             raise store.RunError(
