@@ -8,15 +8,19 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bigcorr.cli import tables
 from bigcorr.cli.results import measures_in, open_result
 from bigcorr.jobs import COMMANDS, Settings, Step, build, load_job, models
 from bigcorr.run.peak import PeakMemory
 from bigcorr.run.progress import HeldBack, Progress, clock, open_progress
+
+if TYPE_CHECKING:
+    from bigcorr.run.lazy_pool import LazyPool
 
 SHOWN_PAIRS = 20
 """How many pairs `rank` prints where nobody says how many."""
@@ -30,6 +34,15 @@ class Outcome:
     shown: list[Any] = field(default_factory=list)
     is_answer: bool = False
     """True where what is shown is what was asked for, which ``--quiet`` does not silence."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How steps are carried out: the same for all of a job."""
+
+    settings: Settings
+    progress: Progress
+    pool: LazyPool
 
 
 def command(
@@ -56,17 +69,28 @@ def command(
 def _carry_out(
     name: str, given: dict[str, Any], common: dict[str, Any], progress: Progress
 ) -> Outcome:
-    if name == "run":
-        return run_job(given["job"], common, progress)
-    if name == "demo":
-        from bigcorr.cli.demo import demo
-
-        return Outcome(*demo(given["output"], build(Settings, common), progress))
     if name == "info":
         from bigcorr.cli.info import describe
 
         return Outcome(*describe(given["path"]), is_answer=True)
-    return perform(build(COMMANDS[name], given), build(Settings, common), progress)
+    if name == "run":
+        return run_job(given["job"], common, progress)
+    settings = build(Settings, common)
+    with _pool(settings, progress) as pool:
+        if name == "demo":
+            from bigcorr.cli.demo import demo
+
+            return Outcome(*demo(given["output"], pool, progress))
+        return perform(build(COMMANDS[name], given), Run(settings, progress, pool))
+
+
+@contextmanager
+def _pool(settings: Settings, progress: Progress) -> Iterator[LazyPool]:
+    from bigcorr.run.lazy_pool import open_lazy_pool
+
+    s = settings
+    with open_lazy_pool(s.cluster, s.workers, s.threads, s.memory, progress) as pool:
+        yield pool
 
 
 def to_json(facts: Any) -> str:
@@ -95,9 +119,10 @@ def run_job(path: str, common: dict[str, Any], progress: Progress) -> Outcome:
     job = load_job(path)
     settings = build(Settings, {**job.model_dump(include=set(Settings.model_fields)), **common})
     done = []
-    for number, step in enumerate(job.steps, start=1):
-        progress.note(f"step {number} of {len(job.steps)}: {step.command}")
-        done.append(perform(step, settings, progress))
+    with _pool(settings, progress) as pool:
+        for number, step in enumerate(job.steps, start=1):
+            progress.note(f"step {number} of {len(job.steps)}: {step.command}")
+            done.append(perform(step, Run(settings, progress, pool)))
     steps = [
         {"command": step.command, **outcome.summary}
         for step, outcome in zip(job.steps, done, strict=True)
@@ -106,7 +131,7 @@ def run_job(path: str, common: dict[str, Any], progress: Progress) -> Outcome:
     return Outcome({"job": path, "steps": steps}, shown)
 
 
-def perform(step: Step, settings: Settings, progress: Progress) -> Outcome:
+def perform(step: Step, run: Run) -> Outcome:
     """Carry out one step."""
     actions: dict[type[Step], Callable[..., Outcome]] = {
         models.Ingest: _ingest,
@@ -117,22 +142,22 @@ def perform(step: Step, settings: Settings, progress: Progress) -> Outcome:
         models.Rank: _rank,
         models.Report: _report,
     }
-    return actions[type(step)](step, settings, progress)
+    return actions[type(step)](step, run)
 
 
-def _ingest(step: models.Ingest, settings: Settings, progress: Progress) -> Outcome:
+def _ingest(step: models.Ingest, run: Run) -> Outcome:
     from bigcorr.raster.ingest import ingest
 
     def make(**options: Any) -> dict[str, Any]:
-        summary = ingest(step.sources, step.output, progress=progress, **options)
+        summary = ingest(step.sources, step.output, progress=run.progress, **options)
         channels, shape = summary["channels"], summary["shape"]
         return summary | {"shape": [channels, *shape]}
 
     options = step.model_dump(exclude={"sources", "output"}, exclude_none=True)
-    return _stack(step, make, options, settings, progress, step.sources)
+    return _stack(step, make, options, run, step.sources)
 
 
-def _simulate(step: models.Simulate, settings: Settings, progress: Progress) -> Outcome:
+def _simulate(step: models.Simulate, run: Run) -> Outcome:
     from bigcorr.simulate import tissue
     from bigcorr.simulate.store import write_images
 
@@ -140,42 +165,41 @@ def _simulate(step: models.Simulate, settings: Settings, progress: Progress) -> 
         write = tissue if step.kind == "tissue" else write_images
         summary = write(
             step.output,
-            threads=_threads(settings),
-            progress=lambda done, total: progress("simulate", done, total),
+            threads=_threads(run.settings),
+            progress=lambda done, total: run.progress("simulate", done, total),
             **options,
         )
         return {key: value for key, value in summary.items() if key != "truth"}
 
     options = step.model_dump(exclude={"output", "kind"}, exclude_none=True)
-    return _stack(step, make, options, settings, progress)
+    return _stack(step, make, options, run)
 
 
 def _stack(
     step: models.Ingest | models.Simulate,
     make: Callable[..., dict[str, Any]],
     options: dict[str, Any],
-    settings: Settings,
-    progress: Progress,
+    run: Run,
     sources: Sequence[str] = (),
 ) -> Outcome:
     """Make a stack, unless the very same step made it before."""
     from bigcorr.run import receipt
 
     stamp = receipt.fingerprint(step.command, step.model_dump(exclude={"output"}), sources)
-    summary = receipt.read(step.output, stamp) if settings.resume else None
+    summary = receipt.read(step.output, stamp) if run.settings.resume else None
     if summary is None:
-        summary = make(overwrite=not settings.resume, **options)
+        summary = make(overwrite=not run.settings.resume, **options)
         receipt.leave(step.output, stamp, summary)
     else:
-        progress.note(f"{step.output} was made by this very step already")
+        run.progress.note(f"{step.output} was made by this very step already")
     for warning in summary.get("warnings", []):
-        progress.note(f"note: {warning}")
+        run.progress.note(f"note: {warning}")
     shape = " x ".join(str(n) for n in summary["shape"])
     text = f"{step.output}: {shape} (channels, rows, columns), {summary['dtype']}"
     return Outcome({**summary, "output": step.output}, [text])
 
 
-def _rank(step: models.Rank, settings: Settings, progress: Progress) -> Outcome:
+def _rank(step: models.Rank, run: Run) -> Outcome:
     from bigcorr.pairs.ranking import rank_pairs, write_pairs
 
     with open_result(step.result) as result:
@@ -192,26 +216,25 @@ def _rank(step: models.Rank, settings: Settings, progress: Progress) -> Outcome:
     return Outcome(summary, tables.ranking(chosen, by), is_answer=True)
 
 
-def _ncc(step: models.NCC, settings: Settings, progress: Progress) -> Outcome:
+def _ncc(step: models.NCC, run: Run) -> Outcome:
     from bigcorr.operators import NCC
 
     operator = NCC(window=step.window, boundary=step.boundary, min_valid=step.min_valid)
-    return _map(operator, [step.a, step.b], step, settings, progress)
+    return _map(operator, [step.a, step.b], step, run)
 
 
-def _blur(step: models.Blur, settings: Settings, progress: Progress) -> Outcome:
+def _blur(step: models.Blur, run: Run) -> Outcome:
     from bigcorr.operators import GaussianBlur
 
     operator = GaussianBlur(sigma=step.sigma, truncate=step.truncate, fill=step.fill)
-    return _map(operator, [step.source], step, settings, progress)
+    return _map(operator, [step.source], step, run)
 
 
 def _map(
     operator: Any,
     sources: list[str],
     step: models.NCC | models.Blur,
-    settings: Settings,
-    progress: Progress,
+    run: Run,
 ) -> Outcome:
     from bigcorr.run.map_job import run_map
 
@@ -220,8 +243,9 @@ def _map(
         sources,
         step.output,
         nodata=step.nodata,
-        progress=progress,
-        **settings.model_dump(),
+        progress=run.progress,
+        resume=run.settings.resume,
+        cluster=run.pool,
     )
     shape = " x ".join(map(str, summary["shape"]))
     shown = [f"{step.output}: {shape}, {summary['dtype']}"]
@@ -231,7 +255,7 @@ def _map(
     return Outcome({**summary, "output": step.output}, shown)
 
 
-def _pairs(step: models.Pairs, settings: Settings, progress: Progress) -> Outcome:
+def _pairs(step: models.Pairs, run: Run) -> Outcome:
     from bigcorr.run.pairs_job import run_pairs
 
     options = step.model_dump(exclude={"stack", "output", "measures"}, exclude_none=True)
@@ -239,9 +263,10 @@ def _pairs(step: models.Pairs, settings: Settings, progress: Progress) -> Outcom
         step.stack,
         step.output,
         measures=[(measure.name, measure.parameters) for measure in step.measures],
-        progress=progress,
+        progress=run.progress,
+        resume=run.settings.resume,
+        cluster=run.pool,
         **options,
-        **settings.model_dump(),
     )
     if step.plan_only:
         facts = {**summary, "plan": dict(summary["plan"])}
@@ -259,7 +284,7 @@ def _pairs(step: models.Pairs, settings: Settings, progress: Progress) -> Outcom
     return Outcome(summary, shown)
 
 
-def _report(step: models.Report, settings: Settings, progress: Progress) -> Outcome:
+def _report(step: models.Report, run: Run) -> Outcome:
     from bigcorr.report import write_report
 
     with open_result(step.result) as result:

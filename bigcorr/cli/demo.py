@@ -6,17 +6,16 @@ from typing import Any
 
 from bigcorr.cli import tables
 from bigcorr.demo import MEASURES, SIGMA, run_demo
-from bigcorr.jobs import Settings
+from bigcorr.run.lazy_pool import LazyPool
 from bigcorr.run.progress import Progress
 
 BLIND = 0.5
 """A measure of a smaller average precision is called blind to that kind of pattern."""
 
 
-def demo(folder: str, settings: Settings, progress: Progress) -> tuple[dict[str, Any], list[Any]]:
+def demo(folder: str, pool: LazyPool, progress: Progress) -> tuple[dict[str, Any], list[Any]]:
     """Run the demo: facts for ``--json``, and the same as tables."""
-    running = settings.model_dump(exclude={"resume"})
-    made = run_demo(folder, progress=progress, **running)
+    made = run_demo(folder, progress=progress, cluster=pool)
     first = MEASURES[0]
     ranked = made.rankings[first]
     certain = ranked[ranked["value"].notna()]
