@@ -34,6 +34,10 @@ THREAD_ENVIRONMENT = {
 }
 
 
+CONNECT_SECONDS = 10.0
+"""How long a scheduler has to answer."""
+
+
 class Pool(Protocol):
     """Somewhere to run tasks."""
 
@@ -95,8 +99,8 @@ class DaskPool:
 
     def __init__(self, client: Client, description: str | None = None) -> None:
         self.client = client
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        self.slots = sum(worker["nthreads"] for worker in workers) or 1
+        self.slots = sum(client.nthreads().values()) or 1
+        workers = client.scheduler_info()["workers"].values()
         limits = [w["memory_limit"] // max(w["nthreads"], 1) for w in workers if w["memory_limit"]]
         self.memory_limit = min(limits) if limits else None
         self.dashboard = client.dashboard_link
@@ -205,7 +209,7 @@ def connect(
         return Client(_local_cluster(workers, threads, memory))
     if "://" in cluster:
         try:
-            return Client(cluster, timeout=10)
+            return Client(cluster, timeout=CONNECT_SECONDS)
         except (OSError, TimeoutError) as error:
             raise InputError(f"cluster: no scheduler answers at {cluster} ({error})") from error
     if cluster.endswith((".yaml", ".yml")):
@@ -236,6 +240,13 @@ def parse_memory(memory: str | int | None, name: str = "memory") -> int | None:
     if value <= 0:
         raise InputError(f"{name}: got {memory!r}, takes a positive number of bytes")
     return value
+
+
+def _spare_memory() -> int:
+    """Half of what the machine has free: the process belongs to the caller."""
+    import psutil
+
+    return int(psutil.virtual_memory().available // 2)
 
 
 def _local_cluster(workers: int | None, threads: int, memory: str | int | None) -> Any:
@@ -285,8 +296,7 @@ def open_pool(
             yield DaskPool(client)
             return
         count = threads or workers or processors()
-        limit = parse_memory(memory)
-        yield ThreadPool(count, None if limit is None else limit // count)
+        yield ThreadPool(count, (parse_memory(memory) or _spare_memory()) // count)
     elif isinstance(cluster, str):
         with connect(cluster, workers=workers, threads=threads or 1, memory=memory) as client:
             owned = client.cluster

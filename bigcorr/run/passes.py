@@ -160,7 +160,7 @@ def _pair_tile(
         valid = shared if loaded.valid is None else loaded.valid
         offset, inverse = float(statistics.offset[c]), 1.0 / float(statistics.scale[c])
         if loaded.values is None:
-            z[c] = np.float32(-offset * inverse)
+            z[c] = np.float32((0.0 - offset) * inverse)
             if valid is not None:
                 z[c][valid == 0] = 0
         else:
