@@ -33,12 +33,16 @@ class Layer(NamedTuple):
     nodata : value that means missing, beside what is not finite.
     valid : (h, w) bool, False where a mask says that pixels are missing; None: there is no mask.
     offset : a value near the level of the whole raster.
+    origin : row and column of the first pixel in the raster; negative in a halo outside.
+    raster : the raster's shape; None: not known, all these pixels lie on it.
     """
 
     pixels: NDArray[Any]
     nodata: float | None = None
     valid: NDArray[np.bool_] | None = None
     offset: float = 0.0
+    origin: Shape = (0, 0)
+    raster: Shape | None = None
 
 
 class Operator(Protocol):
@@ -83,14 +87,14 @@ class NCC:
     inputs: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        window = _whole("window", self.window, "an odd whole number of at least 3")
+        window = whole_number("window", self.window, "an odd whole number of at least 3")
         if window < 3 or window % 2 == 0:
             raise InputError(f"window: got {window}, takes an odd whole number of at least 3")
         if self.boundary not in ("reflect", "nearest", "nan"):
             raise InputError(
                 f"boundary: got {self.boundary!r}, takes 'reflect', 'nearest' or 'nan'"
             )
-        share = _number("min_valid", self.min_valid, "a share from 0 to 1")
+        share = real_number("min_valid", self.min_valid, "a share from 0 to 1")
         if not 0 <= share <= 1:
             raise InputError(f"min_valid: got {share:g}, takes a share from 0 to 1")
         object.__setattr__(self, "window", window)
@@ -161,10 +165,10 @@ class GaussianBlur:
         takes = "one number > 0, or two of them as (y, x)"
         if len(pair) != 2:
             raise InputError(f"sigma: got {len(pair)} values, takes {takes}")
-        sigmas = tuple(_number("sigma", value, takes) for value in pair)
+        sigmas = tuple(real_number("sigma", value, takes) for value in pair)
         if not all(0 < value < math.inf for value in sigmas):
             raise InputError(f"sigma: got {given}, takes {takes}")
-        truncate = _number("truncate", self.truncate, "a number > 0")
+        truncate = real_number("truncate", self.truncate, "a number > 0")
         if not 0 < truncate < math.inf:
             raise InputError(f"truncate: got {truncate:g}, takes a number > 0")
         object.__setattr__(self, "sigma", sigmas)
@@ -259,6 +263,7 @@ def compute_box(
         out = np.empty(box.shape, op.out_dtype(*(layer.pixels.dtype for layer in layers)))
     for part in grid(box.shape, TILE):
         tile = Box(part.y0 + box.y0, part.y1 + box.y0, part.x0 + box.x0, part.x1 + box.x0)
+        origin = tile.y0 - op.halo[0], tile.x0 - op.halo[1]
         beyond = outside(tile, op.halo, shape) if op.boundary == "nan" else None
         padded = []
         for layer in layers:
@@ -268,7 +273,7 @@ def compute_box(
                 valid = gather(valid, held, tile, op.halo, shape, op.boundary)
             if beyond is not None:
                 valid = ~beyond if valid is None else valid & ~beyond
-            padded.append(layer._replace(pixels=pixels, valid=valid))
+            padded.append(layer._replace(pixels=pixels, valid=valid, origin=origin, raster=shape))
         out[part.slices] = op.tile(*padded)
     return out
 
@@ -325,7 +330,8 @@ def check_dtype(dtype: Any, name: str = "dtype") -> np.dtype[Any]:
     return dtype
 
 
-def _whole(name: str, value: Any, takes: str) -> int:
+def whole_number(name: str, value: Any, takes: str) -> int:
+    """An argument as an int, or an `InputError` that says what it takes."""
     if isinstance(value, (bool, np.bool_)):
         raise InputError(f"{name}: got {value!r}, takes {takes}")
     try:
@@ -334,7 +340,8 @@ def _whole(name: str, value: Any, takes: str) -> int:
         raise InputError(f"{name}: got {value!r}, takes {takes}") from None
 
 
-def _number(name: str, value: Any, takes: str) -> float:
+def real_number(name: str, value: Any, takes: str) -> float:
+    """An argument as a float, or an `InputError` that says what it takes."""
     if isinstance(value, (str, bytes, bool, np.bool_)):
         raise InputError(f"{name}: got {value!r}, takes {takes}")
     try:
