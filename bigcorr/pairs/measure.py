@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bigcorr.pairs.selection import Selection
 from bigcorr.tiles import Box
 
 Partial = dict[str, NDArray[np.float64]]
@@ -38,25 +39,6 @@ class ChannelStatistics:
     def select(self, channels: Any) -> ChannelStatistics:
         """The same for some of the channels."""
         return ChannelStatistics(**{k: v[channels] for k, v in self.__dict__.items()})
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which rows of the pair matrix are asked for: all channels, or some against all."""
-
-    channels: int
-    rows: NDArray[np.int64]
-    symmetric: bool
-
-    @classmethod
-    def of(cls, channels: int, against: list[int] | None = None) -> Selection:
-        if against is None:
-            return cls(channels, np.arange(channels), True)
-        return cls(channels, np.asarray(against, dtype=np.int64), False)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.rows), self.channels
 
 
 @dataclass

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import CELL, cell_rows
-from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Selection
+from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial
 from bigcorr.pairs.products import add_gram, mirror
+from bigcorr.pairs.selection import Selection
 from bigcorr.tiles import Box, grid
 
 Matrix = NDArray[np.float64]
@@ -125,9 +126,9 @@ def _sums(partial: Partial, selection: Selection, rows: slice) -> _Sums:
     return _Sums(
         n=whole(partial["n"][0], "pair_n"),
         row=whole(partial["sum"][chosen][:, None], "pair_sum"),
-        other=whole(partial["sum"][None, :], "other_sum"),
+        other=whole(partial["sum"][selection.columns][None, :], "other_sum"),
         row_square=whole(partial["square"][chosen][:, None], "pair_square"),
-        other_square=whole(partial["square"][None, :], "other_square"),
+        other_square=whole(partial["square"][selection.columns][None, :], "other_square"),
         product=product,
     )
 
@@ -172,7 +173,7 @@ class Pearson:
             r = (s.product - s.row * s.other / s.n) / np.sqrt(row_ss * other_ss)
         varies = (row_ss > CONSTANT * s.row_square) & (other_ss > CONSTANT * s.other_square)
         # With itself a channel correlates exactly; float32 products would say 0.9999998.
-        r[np.arange(len(r)), selection.rows[rows]] = 1.0
+        r[selection.same(rows)] = 1.0
         return np.where(varies, np.clip(r, -1.0, 1.0), np.nan)
 
 
@@ -210,14 +211,14 @@ class Cosine:
         self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics
     ) -> Matrix:
         s = _sums(partial, selection, rows)
-        chosen = selection.rows[rows]
         # x = scale z + offset: in units of each channel's scale the offset is o.
-        o_row = (statistics.offset / statistics.scale)[chosen][:, None]
-        o_other = (statistics.offset / statistics.scale)[None, :]
+        offset = statistics.offset / statistics.scale
+        o_row = offset[selection.rows[rows]][:, None]
+        o_other = offset[selection.columns][None, :]
         product = s.product + o_other * s.row + o_row * s.other + s.n * o_row * o_other
         row_square = s.row_square + 2 * o_row * s.row + s.n * o_row**2
         other_square = s.other_square + 2 * o_other * s.other + s.n * o_other**2
         with np.errstate(divide="ignore", invalid="ignore"):
             value = product / np.sqrt(row_square * other_square)
-        value[np.arange(len(value)), chosen] = 1.0
+        value[selection.same(rows)] = 1.0
         return np.where((row_square > 0) & (other_square > 0), np.clip(value, -1.0, 1.0), np.nan)

@@ -1,7 +1,7 @@
 """Matrix products of features, in canonical chunks of channels, added up in float64.
 
-The only place that calls BLAS. The shapes of the products depend on the data and on fixed numbers
-of channels alone, never on the plan, so that their last bits do not either.
+The only place that calls BLAS on pixels. The shapes of the products depend on the data and on fixed
+numbers of channels alone, never on the plan, so that their last bits do not either.
 """
 
 from __future__ import annotations
@@ -12,17 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import add_upper
-from bigcorr.pairs.measure import Selection
-
-CHANNEL_CHUNK = 256
-"""Channels in one matrix product. Fixed: a plan that could change it would change last bits."""
-
-Indices = NDArray[np.int64]
+from bigcorr.pairs.selection import CHANNEL_CHUNK, Indices, Selection
 
 
-def chunks(channels: Indices) -> list[slice]:
-    """Runs of `channels` (ascending) that lie in the same chunk of 256 channel numbers."""
-    cuts = [0, *(np.flatnonzero(np.diff(channels // CHANNEL_CHUNK)) + 1).tolist(), len(channels)]
+def chunks(numbers: Indices) -> list[slice]:
+    """Runs of ascending channel numbers that lie in the same chunk of 256."""
+    cuts = [0, *(np.flatnonzero(np.diff(numbers // CHANNEL_CHUNK)) + 1).tolist(), len(numbers)]
     return [slice(a, b) for a, b in itertools.pairwise(cuts) if b > a]
 
 
@@ -37,27 +32,38 @@ def add_gram(
 
     Parameters
     ----------
-    total : (rows, channel) float64
+    total : (rows, columns) float64
         Of a symmetric selection with ``a is b`` only the upper triangle is filled.
     a, b : (len(active), k) float32
-    active : (n,) ascending channel numbers
+    active : (n,) ascending positions in ``selection.numbers``
     selection : Selection
     """
     if selection.symmetric:
-        parts = chunks(active)
+        parts = chunks(selection.numbers[active])
         for i, rows in enumerate(parts):
             for columns in parts[i:] if a is b else parts:
                 product = np.matmul(a[rows], b[columns].T)
-                diagonal = a is b and rows == columns
-                add_upper(total, product, active[rows], active[columns], diagonal)
+                add_upper(total, product, active[rows], active[columns], a is b and rows == columns)
         return
-    positions = np.searchsorted(active, selection.rows)
-    positions[positions == len(active)] = 0
-    targets = np.flatnonzero(active[positions] == selection.rows) if len(active) else positions[:0]
-    if len(targets):
-        left = a[positions[targets]]
-        for columns in chunks(active):
-            add_upper(total, np.matmul(left, b[columns].T), targets, active[columns], False)
+    left, targets_left = _among(active, selection.rows)
+    right, targets_right = _among(active, selection.columns)
+    for rows in chunks(selection.numbers[active[left]]):
+        factor = a[_run(left[rows])]
+        for columns in chunks(selection.numbers[active[right]]):
+            product = np.matmul(factor, b[_run(right[columns])].T)
+            add_upper(total, product, targets_left[rows], targets_right[columns], False)
+
+
+def _among(active: Indices, wanted: Indices) -> tuple[Indices, Indices]:
+    """Places in `active` of the channels that are wanted, ascending, and their places there."""
+    _, places, targets = np.intersect1d(active, wanted, assume_unique=True, return_indices=True)
+    return places, targets
+
+
+def _run(indices: Indices) -> slice | Indices:
+    """A slice where the indices follow each other: no copy."""
+    first, last = int(indices[0]), int(indices[-1])
+    return slice(first, last + 1) if last - first + 1 == len(indices) else indices
 
 
 def mirror(upper: NDArray[np.float64], rows: slice) -> NDArray[np.float64]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.pairs.measure import ChannelStatistics, Measure, Partial, Selection
+from bigcorr.pairs.measure import ChannelStatistics, Measure, Partial
 from bigcorr.pairs.moments import Pearson
+from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.pairs.significance import (
     Arrays,
     FieldSpectrum,
@@ -84,12 +85,32 @@ class PairVariance:
 
     def rows(self, selection: Selection, rows: slice) -> Floats:
         """Variance of a sum over `number` terms, over `number`, for some rows of the matrix."""
-        chosen = selection.rows[rows]
-        total = self.positive[chosen] @ self.positive.T
-        signed = self.signed[chosen] @ self.signed.T
+        down = selection.numbers[selection.rows[rows]]
+        across = selection.numbers[selection.columns]
+        out = np.empty((len(down), len(across)))
+        # Whole chunks of channels against whole chunks, the lower one first: the bits of a pair
+        # do not depend on the tile or the row of the matrix that it is asked for with.
+        for i in np.unique(down // CHANNEL_CHUNK):
+            mine = np.flatnonzero(down // CHANNEL_CHUNK == i)
+            for j in np.unique(across // CHANNEL_CHUNK):
+                theirs = np.flatnonzero(across // CHANNEL_CHUNK == j)
+                chunk = self._chunk(min(i, j), max(i, j))
+                chunk = chunk if i <= j else chunk.T
+                at = np.ix_(down[mine] % CHANNEL_CHUNK, across[theirs] % CHANNEL_CHUNK)
+                out[np.ix_(mine, theirs)] = chunk[at]
+        return out
+
+    def _chunk(self, i: int, j: int) -> Floats:
+        first, second = (slice(k * CHANNEL_CHUNK, (k + 1) * CHANNEL_CHUNK) for k in (i, j))
+
+        def gram(features: Floats) -> Floats:
+            # A copy keeps BLAS from taking another routine where both are the same.
+            return features[first] @ features[second].copy().T
+
+        total, signed = gram(self.positive), gram(self.signed)
         total = total + np.maximum(signed, 0.0) if self.both else np.maximum(total, signed)
         if self.rest is not None:
-            total = total + self.rest[chosen] @ self.rest.T
+            total = total + gram(self.rest)
         return total * self.factor
 
 

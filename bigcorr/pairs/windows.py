@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL
 from bigcorr.kernels.patches import patch_rows
-from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Selection
+from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial
 from bigcorr.pairs.products import add_gram, mirror
+from bigcorr.pairs.selection import Selection
 from bigcorr.tiles import lattice
 
 Matrix = NDArray[np.float64]
@@ -216,7 +217,7 @@ class NCC:
     def denominator(self, partial: Partial, selection: Selection, rows: slice) -> Matrix:
         """``n_i + n_j - n_ij``, (rows, channel)."""
         chosen = selection.rows[rows]
-        total = partial["weight"][chosen][:, None] + partial["weight"][None, :]
+        total = partial["weight"][chosen][:, None] + partial["weight"][selection.columns][None, :]
         for name in ("pair_weight", "other_weight"):
             if name in partial:
                 total = total + partial[name][rows]

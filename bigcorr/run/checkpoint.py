@@ -1,8 +1,9 @@
 """What a run keeps on disk while it is under way, so that nothing finished is lost.
 
 Beside the result ``OUT`` stands ``OUT.partial``: `job.json` says whose work it is, and each stage
-has a folder of unit files, written to a temporary name and renamed, and a merged prefix: the sum of
-the units 0 .. n - 1, whose own files are then gone. A file that is there is whole.
+has a folder of unit files, written to a temporary name and renamed. Consecutive units make up
+sections, whose sums are kept once whole; of the section under way a merged prefix is kept: the sum
+of its units before n. Units that are in a sum are gone. A file that is there is whole.
 """
 
 from __future__ import annotations
@@ -78,14 +79,18 @@ class Checkpoint:
         for litter in self.path.rglob("*.tmp"):
             litter.unlink(missing_ok=True)
 
-    def done(self, stage: str) -> tuple[int, set[int]]:
-        """How long the merged prefix is, and which units behind it have files."""
+    def done(self, stage: str) -> tuple[int, int, set[int]]:
+        """Whole sections, the length of the merged prefix, and the units that have files."""
         folder = self.path / stage
         if not folder.is_dir():
-            return 0, set()
-        prefix = max((int(p.stem.split("-")[1]) for p in folder.glob("prefix-*.npz")), default=0)
-        units = {int(p.stem.split("-")[1]) for p in folder.glob("unit-*.npz")}
-        return prefix, {unit for unit in units if unit >= prefix}
+            return 0, 0, set()
+
+        def numbers(kind: str) -> set[int]:
+            return {int(p.stem.split("-")[1]) for p in folder.glob(f"{kind}-*.npz")}
+
+        sections = numbers("section")
+        whole = next(k for k in range(len(sections) + 1) if k not in sections)
+        return whole, max(numbers("prefix"), default=0), numbers("unit")
 
     def write_unit(self, stage: str, index: int, arrays: Arrays) -> int:
         """Keep a unit's arrays; gives their bytes."""
@@ -95,16 +100,29 @@ class Checkpoint:
         return self._read(self.path / stage / f"unit-{index:07d}.npz")
 
     def write_prefix(self, stage: str, length: int, arrays: Arrays) -> None:
-        """Keep the sum of the first `length` units, then drop what it replaces."""
-        folder = self.path / stage
-        self._write(folder / f"prefix-{length:07d}.npz", arrays)
-        for old in folder.glob("*.npz"):
-            kind, number = old.stem.split("-")
-            if int(number) < length and kind in ("unit", "prefix"):
-                old.unlink(missing_ok=True)
+        """Keep the sum of the units before `length`, then drop what it replaces."""
+        self._write(self.path / stage / f"prefix-{length:07d}.npz", arrays)
+        self._drop(stage, length)
 
     def read_prefix(self, stage: str, length: int) -> Arrays:
         return self._read(self.path / stage / f"prefix-{length:07d}.npz")
+
+    def write_section(self, stage: str, section: int, length: int, arrays: Arrays) -> None:
+        """Keep the sum of a whole section, which ends before unit `length`."""
+        self._write(self.path / stage / f"section-{section:07d}.npz", arrays)
+        # The prefix that ends here, if any, is this section too; the next units are not.
+        self._drop(stage, length)
+        (self.path / stage / f"prefix-{length:07d}.npz").unlink(missing_ok=True)
+
+    def read_section(self, stage: str, section: int) -> Arrays:
+        return self._read(self.path / stage / f"section-{section:07d}.npz")
+
+    def _drop(self, stage: str, length: int) -> None:
+        """Remove units and prefixes whose sums are kept otherwise."""
+        for old in (self.path / stage).glob("*.npz"):
+            kind, number = old.stem.split("-")
+            if kind in ("unit", "prefix") and int(number) < length:
+                old.unlink(missing_ok=True)
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

@@ -298,14 +298,14 @@ def open_pool(
         count = threads or workers or processors()
         yield ThreadPool(count, (parse_memory(memory) or _spare_memory()) // count)
     elif isinstance(cluster, str):
-        with connect(cluster, workers=workers, threads=threads or 1, memory=memory) as client:
-            owned = client.cluster
-            try:
-                yield DaskPool(client, f"{cluster} cluster")
-            finally:
-                if owned is not None:
-                    client.close()
-                    owned.close()
+        client = connect(cluster, workers=workers, threads=threads or 1, memory=memory)
+        owned = client.cluster
+        try:
+            yield DaskPool(client, f"{cluster} cluster")
+        finally:
+            client.close()
+            if owned is not None:
+                owned.close()
     elif hasattr(cluster, "imap"):
         yield cluster
     else:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import CELL, mark_cells, standardise
-from bigcorr.pairs.measure import ChannelStatistics, Features, PairTile, Partial, Selection
+from bigcorr.pairs.measure import ChannelStatistics, Features, PairTile, Partial
+from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.statistics import region_moments
 from bigcorr.run.loader import TileLoader, Timer
@@ -64,7 +65,7 @@ def statistics_unit(
 
 @dataclass(frozen=True)
 class PairSpec:
-    """What the pair pass does with each block; the same for all units of a job."""
+    """What the pair pass does with each block for one tile of the matrix."""
 
     features: tuple[Features, ...]
     selection: Selection
@@ -90,6 +91,7 @@ def pair_unit(
     dict
         ``<i>.<name>``: the partial of the i-th features; ``count`` (channel) where asked for;
         ``coarse`` (channel, cells_y, cells_x) float32 sums of z over coarse cells; ``time.*``.
+        Channels are those of the selection, in its order, as are those of `statistics`.
     """
     timer: Timer = defaultdict(float)
     partials: list[Partial] = [{} for _ in spec.features]
@@ -113,7 +115,9 @@ def pair_unit(
         core = Box(y0, min(y0 + height, block.y1), block.x0, block.x1)
         reach = core.padded(0, spec.extent, 0, spec.extent).clipped(loader.raster)
         z = buffer[:, : reach.shape[0], : reach.shape[1]]
-        tile = _pair_tile(loader, core, reach, z, statistics, timer, count if spec.count else None)
+        wanted = count if spec.count else None
+        numbers = spec.selection.numbers
+        tile = _pair_tile(loader, core, reach, numbers, z, statistics, timer, wanted)
         if coarse is not None:
             start = time.perf_counter()
             _add_coarse(coarse, z, core, block, spec.coarse)
@@ -138,18 +142,18 @@ def _pair_tile(
     loader: TileLoader,
     core: Box,
     reach: Box,
+    numbers: NDArray[np.int64],
     z: NDArray[np.float32],
     statistics: ChannelStatistics,
     timer: Timer,
     count: NDArray[np.float64] | None,
 ) -> PairTile:
-    channels = np.arange(len(z))
     height, width = reach.shape
     marks = np.empty((len(z), -(-height // CELL), -(-width // CELL)), np.uint8)
     shared = loader.mask_tile(reach)
     own: NDArray[np.uint8] | None = None
-    for loaded in loader.channels(reach, channels, timer, core if count is not None else None):
-        c = loaded.channel
+    inner = core if count is not None else None
+    for c, loaded in enumerate(loader.channels(reach, numbers, timer, inner)):
         start = time.perf_counter()
         if loaded.valid is not None and own is None:
             # The first channel that misses pixels of its own: from here on each has its mask.

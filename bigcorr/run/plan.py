@@ -1,28 +1,34 @@
 """The plan of a run of pairs: what is canonical, what memory allows, and what it will cost.
 
 Pure arithmetic on shapes and parameters. The canonical part (blocks, regions, units) follows from
-the raster and the question alone, so that results do not depend on the machine; the only thing that
-memory decides is how many rows of a block are held at once.
+the raster and the question alone, so that results do not depend on the machine; memory decides only
+how many rows of a block, and how many channels of the matrix, are held at once.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL
-from bigcorr.pairs.measure import Features, Selection
+from bigcorr.pairs.measure import Features
+from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection, matrix_tiles
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.statistics import WHOLE_PIXELS, RegionSample
 from bigcorr.run.loader import TileLoader
 from bigcorr.tiles import Box, Shape, grid
 
-PROCESS_BYTES = 320 * 2**20
-"""What a worker process with the libraries loaded takes before it has read a pixel."""
+PROCESS_BYTES = 400 * 2**20
+"""What a worker process with the libraries and kernels loaded takes beside its tiles."""
 FILL = 0.75
 """Part of a worker's limit that a plan may fill: dask pauses a worker at 0.8 of it."""
 MiB = 2**20
+UNIT_BYTES = 512 * MiB
+"""Most bytes of the sums of one unit: the driver holds two."""
+LOW_STRIP = 128
+"""Rows of a block that should be held at once, if need be for fewer channels."""
 
 
 def block_side(raster: Shape, channels: int) -> int:
@@ -53,11 +59,12 @@ class Plan:
     pairs: int
     side: int
     strip: int
+    group: int | None
     slots: int
     sampled_regions: int
     regions: int
     channels_a_unit: int
-    pair_units: int
+    matrix_tiles: int
     bytes_read: int
     task_bytes: int
     memory_limit: int | None
@@ -81,7 +88,12 @@ class Plan:
             ("raster", f"{self.channels} channels of {self.raster[0]} x {self.raster[1]}"),
             ("pairs", f"{self.pairs:,}"),
             ("blurs", str(self.sigmas)),
-            ("blocks", f"{self.pair_units} of {self.side} x {self.side} pixels"),
+            ("blocks", f"{len(self.blocks)} of {self.side} x {self.side} pixels"),
+            (
+                "tiles of the matrix",
+                f"{self.matrix_tiles}"
+                + (f" of up to {self.group} channels a side" if self.group else ""),
+            ),
             ("rows of a block held at once", f"{self.strip} of {self.side}"),
             ("statistics from", f"up to {self.sampled_regions} of {self.regions} regions"),
             ("read from storage (decoded)", _mebibytes(self.bytes_read)),
@@ -98,74 +110,115 @@ def make_plan(
     loader: TileLoader,
     features: tuple[Features, ...],
     measures: int,
-    selection: Selection,
+    channels: int,
+    against: tuple[int, ...] | None,
     sample: RegionSample,
     spectra: tuple[SpectrumSpec, ...],
     memory_limit: int | None,
     slots: int,
     sigmas: int,
 ) -> Plan:
-    """Fit the tiles into memory.
+    """Fit the tiles of raster and matrix into memory: as few and as large as there is room for.
 
     Raises
     ------
     InputError
         If not even the smallest tile fits; with the numbers.
     """
-    raster, channels = loader.raster, selection.channels
+    raster = loader.raster
     side = block_side(raster, channels)
-    extent = max(f.extent for f in features)
-    partial = sum(f.partial_bytes(selection, loader.may_miss) for f in features)
-    cells = (side // coarse_side(raster)) ** 2 if coarse_side(raster) else 0
-    unit = partial + channels * cells * 4
-    # Features are worked through one after the other; an update reads and writes one product.
-    work = max(f.workspace_bytes(channels) for f in features)
-    fixed = 2 * unit + work
-    largest = min(side, -(-raster[0] // CELL) * CELL)
-    strips = [n * CELL for n in range(largest // CELL, 0, -1)]
-    region = _region_bytes(loader, sample, spectra)
     # The libraries take their part of a worker's limit, whoever started it.
     allowed = None if memory_limit is None else int(FILL * memory_limit) - PROCESS_BYTES
-    chosen, needed = strips[-1], 0
-    for strip in strips:
-        needed = max(fixed + _tile_bytes(loader, channels, side, strip, extent), region)
-        if allowed is None or needed <= allowed:
-            chosen = strip
+    region = _region_bytes(loader, sample, spectra)
+    tallest = min(side, -(-raster[0] // CELL) * CELL) // CELL
+    fits: list[tuple[int | None, int, int, int]] = []
+    needed = unit = 0
+    for group in _groups(channels):
+        tiles = matrix_tiles(channels, against, group)
+        unit = max(_unit_bytes(features, tile, loader, side) for tile in tiles)
+        work = max(f.workspace_bytes(tile.channels) for f in features for tile in tiles)
+        loaded = max(tile.channels for tile in tiles)
+        extent = max(f.extent for f in features)
+        for strip in range(tallest, 0, -1):
+            tile_bytes = _tile_bytes(loader, loaded, side, strip * CELL, extent)
+            needed = max(2 * unit + work + tile_bytes, region)
+            if (allowed is None or needed <= allowed) and unit <= UNIT_BYTES:
+                fits.append((group, strip * CELL, needed, unit))
+                break
+        # A few more tiles of the matrix are better than tiles of the raster that are all halo.
+        if fits and fits[-1][1] >= min(LOW_STRIP, tallest * CELL):
             break
-    else:
+    if not fits:
         raise InputError(
             f"memory: {channels} channels need at least {_mebibytes(needed + PROCESS_BYTES)} a "
             f"task (the smallest tile takes {_mebibytes(needed)}), and {FILL:.0%} of the limit of "
             f"{_mebibytes(memory_limit or 0)} is {_mebibytes(int(FILL * (memory_limit or 0)))}: "
             "raise --memory, run fewer threads a worker or ask for fewer channels"
         )
-    item = loader.source.dtype.itemsize
+    group, strip, needed, unit = max(fits, key=lambda fit: fit[1])
+    tiles = matrix_tiles(channels, against, group)
+    reads = sum(tile.channels for tile in tiles) * _block_reads(loader, features, side, strip)
     halo = loader.halo
-    rows = -(-side // chosen) * (chosen + extent + 2 * halo[0])
-    reads = (side + extent + 2 * halo[1]) * rows * len(list(grid(raster, side)))
     regions = (
         sum((r.shape[0] + 2 * halo[0]) * (r.shape[1] + 2 * halo[1]) for r in sample.regions)
         * sample.chosen.mean()
+        * channels
+        * (2 if spectra else 1)
     )
-    rows_, columns = selection.shape
+    rows = channels if against is None else len(against)
     return Plan(
         raster=raster,
         channels=channels,
-        pairs=channels * (channels - 1) // 2 if selection.symmetric else rows_ * columns - rows_,
+        pairs=channels * (channels - 1) // 2 if against is None else rows * (channels - 1),
         side=side,
-        strip=chosen,
+        strip=strip,
+        group=group,
         slots=slots,
         sampled_regions=int(sample.chosen.sum(axis=1).max(initial=0)),
         regions=len(sample.regions),
         channels_a_unit=channels_a_unit(sample),
-        pair_units=len(list(grid(raster, side))),
-        bytes_read=int(sigmas * channels * item * (reads + regions)),
+        matrix_tiles=len(tiles),
+        bytes_read=int(sigmas * loader.source.dtype.itemsize * (reads + regions)),
         task_bytes=needed,
         memory_limit=memory_limit,
         unit_bytes=unit,
-        result_bytes=sigmas * 8 * rows_ * columns * measures * 3,
+        result_bytes=sigmas * 8 * rows * channels * measures * 3,
         sigmas=sigmas,
     )
+
+
+def _groups(channels: int) -> Iterator[int | None]:
+    """Sides of the matrix tiles to try: the whole matrix, then halves, thirds, ..."""
+    yield None
+    last, count = channels, 2
+    while last > CHANNEL_CHUNK:
+        group = -(-channels // (count * CHANNEL_CHUNK)) * CHANNEL_CHUNK
+        if group < last:
+            yield group
+            last = group
+        count += 1
+
+
+def _unit_bytes(
+    features: tuple[Features, ...], tile: Selection, loader: TileLoader, side: int
+) -> int:
+    """Bytes of the arrays of one unit: sums, totals and coarse cells."""
+    coarse = coarse_side(loader.raster)
+    cells = (side // coarse) ** 2 if coarse else 0
+    sums = sum(f.partial_bytes(tile, loader.may_miss) for f in features)
+    return sums + tile.channels * (4 * cells + 8)
+
+
+def _block_reads(loader: TileLoader, features: tuple[Features, ...], side: int, strip: int) -> int:
+    """Pixels of one channel that the pair pass reads, halos included."""
+    extent = max(f.extent for f in features)
+    halo = loader.halo
+    total = 0
+    for block in grid(loader.raster, side):
+        strips = -(-block.shape[0] // strip)
+        rows = block.shape[0] + strips * (extent + 2 * halo[0])
+        total += rows * (block.shape[1] + extent + 2 * halo[1])
+    return total
 
 
 def channels_a_unit(sample: RegionSample) -> int:

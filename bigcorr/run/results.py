@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from bigcorr import __version__
 from bigcorr.errors import InputError
-from bigcorr.pairs.measure import Measure, Selection
+from bigcorr.pairs.measure import Features, Measure, Partial
+from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.pairs.variance import standard_errors
 from bigcorr.raster import store
 from bigcorr.raster.base import RasterSource
@@ -28,7 +29,7 @@ from bigcorr.raster.base import RasterSource
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bigcorr.run.pairs_job import Blur
+    from bigcorr.run.blur_job import Blur
 
 BLOCK_BYTES = 64 * 2**20
 """Most bytes of one block of rows of a matrix."""
@@ -40,7 +41,7 @@ class PairResult:
 
     source: RasterSource
     measures: tuple[Measure, ...]
-    selection: Selection
+    against: tuple[int, ...] | None
     sigmas: tuple[tuple[float, float] | None, ...] | None
     sigma: tuple[float, float] | None
     blurs: list[Blur]
@@ -53,9 +54,9 @@ class PairResult:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.selection.shape if self.sigmas is None else (
-            len(self.sigmas), *self.selection.shape
-        )  # fmt: skip
+        rows = len(self.source.channels) if self.against is None else len(self.against)
+        matrix = (rows, len(self.source.channels))
+        return matrix if self.sigmas is None else (len(self.sigmas), *matrix)
 
     def variables(self) -> dict[str, dict[str, Any]]:
         """Names of the matrices and their attributes."""
@@ -80,23 +81,37 @@ class PairResult:
         return out
 
     def blocks(self) -> Iterator[tuple[str, tuple[Any, ...], NDArray[np.float64]]]:
-        """All matrices by blocks of rows: (variable, where, values)."""
-        rows, columns = self.selection.shape
-        step = max(1, BLOCK_BYTES // (8 * max(columns, 1)))
+        """All matrices block by block: (variable, where, values)."""
         for index, blur in enumerate(self.blurs):
-            for start in range(0, rows, step):
-                part = slice(start, min(start + step, rows))
-                where = (part,) if self.sigmas is None else (index, part)
-                for measure in self.measures:
-                    partial = blur.features[measure.features(self._raster)]
-                    value = measure.finalize(partial, self.selection, part, blur.statistics)
-                    yield measure.name, where, value
-                    variance = blur.variances.get(measure.name)
-                    if variance is not None:
-                        sd = standard_errors(measure, variance, partial, self.selection, part)
-                        sd[np.isnan(value)] = np.nan
-                        yield f"{measure.name}_sd", where, sd
-                        yield f"{measure.name}_null", where, np.zeros_like(sd)
+            outer = () if self.sigmas is None else (index,)
+            for tile, section in blur.tiles:
+                partials = blur.partials(section)
+                row, column = tile.place
+                rows, columns = tile.shape
+                step = CHANNEL_CHUNK * max(1, BLOCK_BYTES // (8 * CHANNEL_CHUNK * max(columns, 1)))
+                across = slice(column, column + columns)
+                for start in range(0, rows, step):
+                    part = slice(start, min(start + step, rows))
+                    down = slice(row + part.start, row + part.stop)
+                    for name, values in self._values(blur, tile, partials, part):
+                        yield name, (*outer, down, across), values
+                        if tile.mirrored:
+                            yield name, (*outer, across, down), values.T
+
+    def _values(
+        self, blur: Blur, tile: Selection, partials: dict[Features, Partial], rows: slice
+    ) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        statistics = blur.statistics.select(tile.numbers)
+        for measure in self.measures:
+            partial = partials[measure.features(self._raster)]
+            value = measure.finalize(partial, tile, rows, statistics)
+            yield measure.name, value
+            variance = blur.variances.get(measure.name)
+            if variance is not None:
+                sd = standard_errors(measure, variance, partial, tile, rows)
+                sd[np.isnan(value)] = np.nan
+                yield f"{measure.name}_sd", sd
+                yield f"{measure.name}_null", np.where(np.isnan(sd), np.nan, 0.0)
 
     @property
     def _raster(self) -> tuple[int, int]:
@@ -104,7 +119,7 @@ class PairResult:
 
     def coords(self) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
         names = np.asarray(self.source.channels, dtype=str)
-        rows = self.selection.rows
+        rows = list(range(len(names)) if self.against is None else self.against)
         out: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {
             "channel": (("channel",), names[rows]),
             "other": (("other",), names),
@@ -159,7 +174,7 @@ def write_result(result: PairResult, path: Path, built: Path, job: dict[str, Any
     with store.writing(path):
         group = zarr.open_group(str(built), mode="w", zarr_format=3)
         arrays = {}
-        rows, columns = result.selection.shape
+        rows, columns = result.shape[-2:]
         tile = (max(1, min(rows, 1024)), max(1, min(columns, 1024)))
         for name, attributes in result.variables().items():
             arrays[name] = store.create_array(

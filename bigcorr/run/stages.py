@@ -1,13 +1,16 @@
 """One stage of a job: many units through a pool, merged in the order of the units.
 
 The order in which units finish says nothing about the result: they are folded 0, 1, 2, ... and
-kept on disk until their turn. Knows nothing of what a unit computes.
+kept on disk until their turn. A section is a run of units with a sum of its own. Knows nothing of
+what a unit computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from bigcorr.run.checkpoint import Arrays, Checkpoint
 from bigcorr.run.cluster import Pool
@@ -21,6 +24,19 @@ PREFIX_BYTES = 64 * 2**20
 twice the total: then prefixes cost no more than units."""
 
 
+class Section:
+    """The folded sum of one section of a stage: in memory, or on disk until it is asked for."""
+
+    def __init__(self, arrays: Arrays | None, checkpoint: Checkpoint | None, stage: str, k: int):
+        self._arrays, self._checkpoint, self._stage, self._k = arrays, checkpoint, stage, k
+
+    def load(self) -> Arrays:
+        if self._arrays is not None:
+            return self._arrays
+        assert self._checkpoint is not None
+        return self._checkpoint.read_section(self._stage, self._k)
+
+
 def run_stage(
     pool: Pool,
     stage: str,
@@ -28,21 +44,30 @@ def run_stage(
     units: Sequence[tuple],
     fold: Fold,
     *,
+    sections: Sequence[int] | None = None,
     checkpoint: Checkpoint | None,
     progress: Progress,
-) -> tuple[Arrays, int]:
+) -> tuple[list[Section], int]:
     """Run ``function(*unit)`` for all units and fold the results in order.
+
+    Parameters
+    ----------
+    sections : lengths of the runs of units that are folded by themselves; one run by default.
 
     Returns
     -------
-    total : dict of arrays
+    sections : list of Section
     found : int
         Units that an earlier run had done already.
     """
+    ends = np.cumsum(sections or [len(units)]).tolist()
+    whole, prefix, stored = checkpoint.done(stage) if checkpoint else (0, 0, set[int]())
+    finished = [Section(None, checkpoint, stage, k) for k in range(whole)]
+    merged = ends[whole - 1] if whole else 0
     total: Arrays = {}
-    merged, stored = checkpoint.done(stage) if checkpoint else (0, set[int]())
-    if merged and checkpoint:
-        total = checkpoint.read_prefix(stage, merged)
+    if checkpoint and prefix > merged:
+        total, merged = checkpoint.read_prefix(stage, prefix), prefix
+    stored = {index for index in stored if index >= merged}
     found = merged + len(stored)
     if found:
         progress.note(f"{stage}: {found} of {len(units)} units are done already")
@@ -52,8 +77,18 @@ def run_stage(
     progress(stage, found, len(units))
 
     def fold_ready() -> None:
-        nonlocal merged, since
-        while merged in waiting:
+        nonlocal merged, since, total
+        while True:
+            if len(finished) < len(ends) and merged == ends[len(finished)]:
+                if checkpoint:
+                    checkpoint.write_section(stage, len(finished), merged, total)
+                    finished.append(Section(None, checkpoint, stage, len(finished)))
+                else:
+                    finished.append(Section(total, None, stage, len(finished)))
+                total, since = {}, 0
+                continue
+            if merged not in waiting:
+                return
             arrays = waiting.pop(merged)
             if arrays is None:
                 assert checkpoint is not None
@@ -61,10 +96,8 @@ def run_stage(
             since += sum(array.nbytes for array in arrays.values())
             fold(total, merged, arrays)
             merged += 1
-            if checkpoint and (
-                merged == len(units)
-                or since > max(PREFIX_BYTES, 2 * sum(a.nbytes for a in total.values()))
-            ):
+            held = sum(array.nbytes for array in total.values())
+            if checkpoint and merged not in ends and since > max(PREFIX_BYTES, 2 * held):
                 checkpoint.write_prefix(stage, merged, total)
                 since = 0
 
@@ -74,7 +107,7 @@ def run_stage(
         waiting[pending[position]] = arrays
         fold_ready()
         progress(stage, found + count, len(units))
-    return total, found
+    return finished, found
 
 
 def _run_unit(

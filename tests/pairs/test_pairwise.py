@@ -30,13 +30,15 @@ def assert_equals_oracle(sim, expected, tolerance=1e-6):
         np.testing.assert_allclose(sim[name].values, matrix, rtol=0, atol=tolerance, err_msg=name)
 
 
-def run(stack, workers=1, strip=None, side=None, **question):
-    """The matrices with a plan of our own choosing: rows held at once, number of threads."""
+def run(stack, workers=1, strip=None, group=None, **question):
+    """The matrices with a plan of our own choosing: threads, rows and channels held at once."""
     pool = ThreadPool(workers)
     asked = ask(stack, measures=MEASURES, window=8, stride=4, pool=pool, **question)
     plan = plan_for(asked, pool)
     if strip is not None:
         plan = dataclasses.replace(plan, strip=strip)
+    if group is not None:
+        plan = dataclasses.replace(plan, group=group)
     return compute(asked, plan, pool, None, SILENT).dataset()
 
 
@@ -155,6 +157,19 @@ def test_small_rasters_of_any_shape_equal_brute_force(shape, seed, missing, wind
     sim = bc.pairwise(stack, measures, window=window, stride=stride, progress=False)
     expected = oracle.matrices(stack, valid, None, window, stride)
     assert_equals_oracle(sim, {name: expected[name] for name in measures})
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("against", [None, ["c700", "c3", "c300"]])
+def test_tiles_of_the_matrix_have_the_bits_of_the_whole(missing, against):
+    rng = np.random.default_rng(14)
+    stack = rng.poisson(0.3, (710, 24, 20)).astype(np.float32)
+    if missing:
+        stack[rng.random(stack.shape) < 0.1] = np.nan
+    whole = run(stack, against=against)
+    tiled = run(stack, group=256, workers=2, against=against)
+    assert_same_bits(whole, tiled)
+    assert np.array_equal(whole["count"].values, tiled["count"].values)
 
 
 def test_against_gives_the_rows_of_the_whole_matrix():

@@ -26,22 +26,23 @@ def test_units_are_folded_in_order_and_found_again(tmp_path):
     checkpoint = Checkpoint(tmp_path / "out.partial")
     checkpoint.begin(JOB, resume=True)
     units = [(x,) for x in range(20)]
-    expected, found = run_stage(
+    (expected,), found = run_stage(
         ThreadPool(3), "s", double, units, fold, checkpoint=None, progress=SILENT
     )
+    expected = expected.load()
     assert found == 0
     for index in (0, 1, 2, 7, 11):  # what a killed run may leave
         checkpoint.write_unit("s", index, double(index))
-    total, found = run_stage(
+    (total,), found = run_stage(
         ThreadPool(3), "s", double, units, fold, checkpoint=checkpoint, progress=SILENT
     )
     assert found == 5
-    assert total["x"] == expected["x"]
-    again, found = run_stage(
+    assert total.load()["x"] == expected["x"]
+    (again,), found = run_stage(
         ThreadPool(1), "s", None, units, fold, checkpoint=checkpoint, progress=SILENT
     )
     assert found == 20
-    assert again["x"] == expected["x"]
+    assert again.load()["x"] == expected["x"]
 
 
 def test_a_prefix_replaces_its_units(tmp_path):
@@ -49,8 +50,42 @@ def test_a_prefix_replaces_its_units(tmp_path):
     for index in range(5):
         checkpoint.write_unit("s", index, double(index))
     checkpoint.write_prefix("s", 3, {"x": np.ones(1)})
-    assert checkpoint.done("s") == (3, {3, 4})
+    assert checkpoint.done("s") == (0, 3, {3, 4})
     assert len(list((tmp_path / "out.partial" / "s").iterdir())) == 3
+
+
+@pytest.mark.parametrize("killed_after", range(0, 21, 3))
+def test_sections_are_kept_once_whole_and_found_again(tmp_path, killed_after):
+    units, sections = [(x,) for x in range(20)], [6, 1, 8, 5]
+    expected, _ = run_stage(
+        ThreadPool(1), "s", double, units, fold, sections=sections, checkpoint=None, progress=SILENT
+    )
+    checkpoint = Checkpoint(tmp_path / "out.partial")
+
+    def dies(x):
+        if x >= killed_after:
+            raise RuntimeError("killed")
+        return double(x)
+
+    if killed_after < 20:
+        with pytest.raises(RuntimeError):
+            run_stage(
+                ThreadPool(2), "s", dies, units, fold, sections=sections, checkpoint=checkpoint,
+                progress=SILENT,
+            )  # fmt: skip
+    done = []
+
+    def counted(x):
+        done.append(x)
+        return double(x)
+
+    parts, found = run_stage(
+        ThreadPool(2), "s", counted, units, fold, sections=sections, checkpoint=checkpoint,
+        progress=SILENT,
+    )  # fmt: skip
+    assert found + len(done) == 20
+    assert [p.load()["x"] for p in parts] == [p.load()["x"] for p in expected]
+    assert not list((tmp_path / "out.partial" / "s").glob("unit-*"))
 
 
 def test_litter_is_swept_and_never_taken_for_done(tmp_path):
@@ -59,7 +94,7 @@ def test_litter_is_swept_and_never_taken_for_done(tmp_path):
     checkpoint.write_unit("s", 0, double(0))
     litter = tmp_path / "out.partial" / "s" / "unit-0000001.npz.abc.tmp"
     litter.write_bytes(b"half")
-    assert checkpoint.done("s") == (0, {0})
+    assert checkpoint.done("s") == (0, 0, {0})
     assert checkpoint.begin(JOB, resume=True)
     assert not litter.exists()
 

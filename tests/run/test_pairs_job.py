@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -134,18 +135,22 @@ def test_plan_only_writes_nothing(stack, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+PEAK = """
+import sys
+from bigcorr.run.pairs_job import run_pairs
+s = run_pairs(sys.argv[1], sys.argv[2], measures=["pearson", "ncc"], sigma=3.0, threads=1)
+# Not getrusage: its peak is inherited from the parent process.
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(s["projected_bytes"], 1024 * int(peak.split()[1]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 def test_the_measured_peak_stays_under_the_projection(stack, tmp_path):
-    code = (
-        "import sys, resource\n"
-        "from bigcorr.run.pairs_job import run_pairs\n"
-        "s = run_pairs(sys.argv[1], sys.argv[2], measures=['pearson', 'ncc'], sigma=3.0, "
-        "threads=1)\n"
-        "print(s['projected_bytes'], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(stack), str(tmp_path / "r.zarr")],
+        [sys.executable, "-c", PEAK, str(stack), str(tmp_path / "r.zarr")],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     projected, measured = map(int, done.stdout.split())
     assert measured <= projected
-    assert projected <= 3 * measured
+    assert projected <= 2.5 * measured

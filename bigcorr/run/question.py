@@ -1,0 +1,217 @@
+"""What is asked of a run of pairs: arguments checked, channels chosen, masks found.
+
+Everything that can be refused is refused here, before a pixel is computed. Nothing is run, but for
+counting channels where a store does not know their totals.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigcorr import __version__
+from bigcorr.errors import InputError
+from bigcorr.measures import parse_all
+from bigcorr.pairs.measure import Features, Measure
+from bigcorr.pairs.selection import Selection, matrix_tiles
+from bigcorr.raster.base import RasterSource
+from bigcorr.raster.mask import Mask, empty_fraction, resolve_mask
+from bigcorr.raster.source import as_source
+from bigcorr.run.cluster import Pool
+from bigcorr.run.loader import TileLoader
+from bigcorr.run.passes import count_unit
+from bigcorr.run.progress import SILENT, Progress
+from bigcorr.tiles import grid
+
+EMPTY_SHARE = 0.5
+"""Part of the raster that may be empty in all channels before the run says so."""
+
+
+@dataclass(frozen=True)
+class PairsQuestion:
+    """What is asked, checked: everything that the result depends on."""
+
+    source: RasterSource
+    measures: tuple[Measure, ...]
+    sigmas: tuple[tuple[float, float] | None, ...]
+    many_sigmas: bool
+    significance: bool
+    mask: Mask | None
+    nodata: float | None
+    against: tuple[int, ...] | None
+    counts: NDArray[Any] | None
+    warnings: tuple[str, ...]
+
+    @property
+    def raster(self) -> tuple[int, int]:
+        return self.source.shape[1], self.source.shape[2]
+
+    def job(self) -> dict[str, Any]:
+        """The fingerprint: two runs with the same one have the same result."""
+        return {
+            "command": "pairs",
+            "version": __version__,
+            "input": self.source.path,
+            "input fingerprint": self.source.fingerprint(),
+            "channels": len(self.source.channels),
+            "measures": {m.name: m.parameters for m in self.measures},
+            "sigma": [s if s is None else list(s) for s in self.sigmas],
+            "significance": self.significance,
+            "mask": None if self.mask is None else self.mask.fingerprint(),
+            "nodata": self.nodata,
+            "against": None if self.against is None else list(self.against),
+        }
+
+    def loader(self, sigma: tuple[float, float] | None) -> TileLoader:
+        return TileLoader(self.source, sigma, self.nodata, self.mask)
+
+    @property
+    def channels(self) -> int:
+        return self.source.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the pair matrices."""
+        return self.channels if self.against is None else len(self.against), self.channels
+
+    def tiles(self, group: int | None) -> list[Selection]:
+        """The tiles of the pair matrices, `group` channels along a side."""
+        return matrix_tiles(self.channels, self.against, group)
+
+    def features(self) -> tuple[Features, ...]:
+        """The distinct features of the measures, in the order of the measures."""
+        return tuple(dict.fromkeys(m.features(self.raster) for m in self.measures))
+
+
+def ask(
+    stack: Any,
+    *,
+    measures: Any,
+    sigma: Any = None,
+    window: int | None = None,
+    stride: int | None = None,
+    contrast_floor: float | None = None,
+    significance: bool = True,
+    mask: Any = None,
+    against: Sequence[str] | str | None = None,
+    nodata: float | None = None,
+    min_count: float | None = None,
+    pool: Pool | None = None,
+    progress: Progress = SILENT,
+) -> PairsQuestion:
+    """Check everything that can be checked before a pixel is computed.
+
+    Raises
+    ------
+    InputError
+        Names the argument, what it got and what it takes.
+    """
+    defaults = {"window": window, "stride": stride, "contrast_floor": contrast_floor}
+    chosen = parse_all(measures, {k: v for k, v in defaults.items() if v is not None})
+    sigmas, many = _sigmas(sigma)
+    source = as_source(stack)
+    if source.dtype.kind not in "buif":
+        raise InputError(f"{source.path}: pairs take real numbers, got dtype {source.dtype}")
+    raster = (source.shape[1], source.shape[2])
+    for measure in chosen:
+        measure.check(raster)
+    nodata = source.nodata if nodata is None else nodata
+    counts = source.counts
+    if min_count is not None:
+        if counts is None:
+            counts = _count(source, nodata, pool, progress)
+        keep = np.flatnonzero(np.asarray(counts) >= min_count)
+        if len(keep) == 0:
+            raise InputError(
+                f"min_count: got {min_count}; no channel has as many, the largest has "
+                f"{np.max(counts):g}"
+            )
+        source, counts = source.select(keep), np.asarray(counts)[keep]
+    names = list(source.channels)
+    chosen_rows = None
+    if against is not None:
+        wanted = [against] if isinstance(against, str) else list(against)
+        if not wanted:
+            raise InputError("against: got no channel, takes at least one name")
+        chosen_rows = [_position(name, names) for name in dict.fromkeys(map(str, wanted))]
+    resolved = resolve_mask(mask, source)
+    warnings = []
+    if mask is None and resolved is None and len(names) > 1:
+        share = empty_fraction(source)
+        if share > EMPTY_SHARE:
+            warnings.append(
+                f"{share:.0%} of the raster is empty in all channels and counts as zeros, which "
+                "makes every pair look similar; give --mask auto (mask='auto') or a mask"
+            )
+            progress.note(warnings[-1])
+    return PairsQuestion(
+        source=source,
+        measures=chosen,
+        sigmas=sigmas,
+        many_sigmas=many,
+        significance=significance,
+        mask=resolved,
+        nodata=nodata,
+        against=None if chosen_rows is None else tuple(chosen_rows),
+        counts=counts,
+        warnings=tuple(warnings),
+    )
+
+
+def _count(
+    source: RasterSource, nodata: float | None, pool: Pool | None, progress: Progress
+) -> NDArray[np.float64]:
+    """Totals of all channels where the store does not know them: one pass over the data."""
+    loader = TileLoader(source, None, nodata, None)
+    boxes = list(grid((source.shape[1], source.shape[2]), 2048))
+    total = np.zeros(source.shape[0])
+    if pool is None:
+        for box in boxes:
+            total += count_unit(loader, box)
+        return total
+    parts: dict[int, NDArray[np.float64]] = {}
+    for number, (index, part) in enumerate(
+        pool.imap(count_unit, [(loader, box) for box in boxes]), 1
+    ):
+        parts[index] = part
+        progress("count", number, len(boxes))
+    for index in range(len(boxes)):
+        total += parts[index]
+    return total
+
+
+def _position(name: str, names: list[str]) -> int:
+    if name in names:
+        return names.index(name)
+    if name.isdigit() and int(name) < len(names):
+        return int(name)
+    near = difflib.get_close_matches(name, names, 3)
+    hint = f"; close to it: {', '.join(near)}" if near else f"; there are {len(names)}"
+    raise InputError(f"against: no channel {name!r}{hint}")
+
+
+def _sigmas(sigma: Any) -> tuple[tuple[tuple[float, float] | None, ...], bool]:
+    """One blur or several: (y, x) pairs. A list asks for several, a tuple is one (y, x)."""
+    if sigma is None:
+        return (None,), False
+    if isinstance(sigma, (list, np.ndarray)):
+        if len(sigma) == 0:
+            raise InputError("sigma: got an empty list, takes one or more numbers > 0")
+        return tuple(_one_sigma(value) for value in sigma), True
+    return (_one_sigma(sigma),), False
+
+
+def _one_sigma(value: Any) -> tuple[float, float]:
+    pair = value if isinstance(value, tuple) else (value, value)
+    try:
+        y, x = (float(v) for v in pair)
+    except (TypeError, ValueError):
+        y = x = float("nan")
+    if not (0 < y < np.inf and 0 < x < np.inf):
+        raise InputError(f"sigma: got {value!r}, takes a number of pixels > 0, or (y, x)")
+    return y, x
