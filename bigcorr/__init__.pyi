@@ -6,5 +6,7 @@ from .pairs.ranking import rank_pairs as rank_pairs
 from .raster import open_raster as open_raster
 from .raster import save_raster as save_raster
 from .run.cluster import connect as connect
+from .texture import lbp_histogram as lbp_histogram
+from .texture import local_binary_pattern as local_binary_pattern
 
 __version__: str

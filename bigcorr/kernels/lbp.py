@@ -1,6 +1,7 @@
 """Local binary patterns of one padded tile, to the last bit those of scikit-image on the whole.
 
-Arrays in, an array out. No dask, files or rasters; what a pattern is worth stands in `lbp_codes`.
+Arrays in, an array out. No dask, files or rasters. Where the samples lie stands in `lbp_circle`,
+what a pattern is worth in `lbp_codes`.
 
 scikit-image adds a point's offset to the pixel's row and column *in the raster* and takes the
 fraction of the sum, so that the fraction is rounded by how large the row is. Here the same sums
@@ -12,65 +13,19 @@ row that needs it.
 
 from __future__ import annotations
 
-import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bigcorr.kernels.lbp_codes import METHODS, Method, code_table, encode
+from bigcorr.kernels.lbp_circle import METHODS, Circle, Method, circle
+from bigcorr.kernels.lbp_codes import code_table, encode
 from bigcorr.kernels.scratch import kept
 from bigcorr.tiles import Shape
 
 _RING_BYTES = 256 * 1024  # rows that were interpolated along x should stay in the cache
 _PANEL_WIDTHS = (128, 1024)
-
-
-class Circle(NamedTuple):
-    """Where the samples lie about a pixel.
-
-    dy, dx : float64[points]
-        Offsets of each point, rounded as scikit-image does.
-    columns : float64[k]
-        The different values among `dx`.
-    column : int64[points]
-        Which of them is a point's.
-    """
-
-    dy: NDArray[np.float64]
-    dx: NDArray[np.float64]
-    columns: NDArray[np.float64]
-    column: NDArray[np.int64]
-
-    @property
-    def halo(self) -> Shape:
-        """Pixels that the samples take up beyond the centre, (y, x)."""
-        y, x = (int(np.ceil(np.abs(offsets).max())) for offsets in (self.dy, self.dx))
-        return y, x
-
-    @property
-    def footprint(self) -> list[tuple[int, int]]:
-        """Offsets (y, x) of all pixels that have a part in the centre's pattern, and its own."""
-        found = {(0, 0)}
-        for dy, dx in zip(self.dy, self.dx, strict=True):
-            rows, columns = ({int(np.floor(d)), int(np.ceil(d))} for d in (dy, dx))
-            found |= {(y, x) for y in rows for x in columns}
-        return sorted(found)
-
-
-@functools.lru_cache(maxsize=64)
-def circle(points: int, radius: float) -> Circle:
-    """Points on a circle, the first to the right of the centre, then counter-clockwise.
-
-    >>> circle(4, 2.0).dy.tolist(), circle(4, 2.0).dx.tolist()
-    ([-0.0, -2.0, -0.0, 2.0], [2.0, 0.0, -2.0, -0.0])
-    """
-    turns = np.arange(points, dtype=np.float64)
-    dy = np.round(-radius * np.sin(2 * np.pi * turns / points), 5)
-    dx = np.round(radius * np.cos(2 * np.pi * turns / points), 5)
-    columns, column = np.unique(dx, return_inverse=True)
-    return Circle(dy, dx, columns, column.astype(np.int64))
 
 
 def lbp_tile(

@@ -1,13 +1,12 @@
 """From the bits of a local binary pattern to its code: what each method makes of them.
 
-Bit i of a pattern is set where sampling point i is not below the centre. Here is what a pattern is
-worth, how many codes there are and in which type they fit; pixels are sampled in `lbp`.
+Bit i of a pattern is set where sampling point i is not below the centre; `lbp` samples the pixels.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
@@ -15,34 +14,10 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-Method = Literal["default", "ror", "uniform", "nri_uniform", "var"]
-METHODS: tuple[Method, ...] = ("default", "ror", "uniform", "nri_uniform", "var")
-
-MAX_POINTS = 64
-"""Most sampling points that have a code: a pattern is one 64-bit word."""
+from bigcorr.kernels.lbp_circle import METHODS, Method
 
 TABLE_POINTS = 16
 """Most sampling points for which the codes of all patterns are tabulated."""
-
-
-def number_of_codes(points: int, method: Method) -> int:
-    """Codes run from 0 to one less.
-
-    >>> number_of_codes(8, "uniform"), number_of_codes(8, "nri_uniform"), number_of_codes(8, "ror")
-    (10, 59, 256)
-    """
-    if method == "uniform":
-        return points + 2
-    return points * (points - 1) + 3 if method == "nri_uniform" else 2**points
-
-
-def code_dtype(points: int, method: Method, marked: bool) -> np.dtype[Any]:
-    """Smallest unsigned type of the codes and, if `marked`, of one more for what is missing.
-
-    >>> code_dtype(8, "default", False), code_dtype(8, "default", True)
-    (dtype('uint8'), dtype('uint16'))
-    """
-    return np.min_scalar_type(number_of_codes(points, method) - (0 if marked else 1))
 
 
 def code_table(points: int, method: Method) -> NDArray[np.uint16]:
