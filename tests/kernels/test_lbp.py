@@ -12,7 +12,7 @@ from skimage.feature import local_binary_pattern
 
 from bigcorr.kernels.lbp import lbp_tile
 from bigcorr.kernels.lbp_circle import METHODS, circle, number_of_codes
-from bigcorr.kernels.lbp_codes import TABLE_POINTS, code_table, encode
+from bigcorr.kernels.lbp_codes import code_table, encode
 
 pytestmark = pytest.mark.filterwarnings("ignore:Applying `local_binary_pattern`")
 
