@@ -5,7 +5,6 @@ As in `operators`: no dask, no files. The arithmetic lives in `kernels.lbp`.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -82,15 +81,16 @@ class LocalBinaryPattern:
     def out_dtype(self, *dtypes: Any) -> np.dtype[Any]:
         if self.method == "var":
             return np.dtype(np.float64)
-        marked = self.may_miss or np.dtype(dtypes[0]).kind == "f"
-        return np.min_scalar_type(self.codes - (0 if marked else 1))
+        return np.min_scalar_type(self.codes - (0 if self._marked(*dtypes) else 1))
 
-    def mark(self, *dtypes: Any) -> float | int | None:
-        """The value of missing pixels; None where every value is a code."""
-        if self.method == "var":
-            return math.nan
-        highest = int(np.iinfo(self.out_dtype(*dtypes)).max)
-        return highest if highest >= self.codes else None
+    def _marked(self, *dtypes: Any) -> bool:
+        return self.may_miss or np.dtype(dtypes[0]).kind == "f"
+
+    def nodata(self, *dtypes: Any) -> int | None:
+        """What the result declares as missing; None where nothing is, or where it is NaN."""
+        if self.method == "var" or not self._marked(*dtypes):
+            return None
+        return int(np.iinfo(self.out_dtype(*dtypes)).max)
 
     def tile(self, *layers: Layer) -> NDArray[Any]:
         from bigcorr.kernels.lbp import lbp_tile
@@ -111,8 +111,7 @@ class LocalBinaryPattern:
         first = layer.origin[0] + halo[0], layer.origin[1] + halo[1]
         lbp_tile(pixels, self.points, self.radius, self.method, first, out)
         if missing is not None and missing.any():
-            mark = self.mark(layer.pixels.dtype)
-            if mark is None:
+            if self.method != "var" and np.iinfo(out.dtype).max < self.codes:
                 raise InputError(
                     f"may_miss: got False for pixels of dtype {layer.pixels.dtype} of which some "
                     f"are missing, and {out.dtype} has no value left for them: takes True"
@@ -121,7 +120,7 @@ class LocalBinaryPattern:
             for dy, dx in self._circle.footprint:
                 y, x = halo[0] + dy, halo[1] + dx
                 touched |= missing[y : y + height, x : x + width]
-            out[touched] = mark
+            out[touched] = np.nan if self.method == "var" else np.iinfo(out.dtype).max
         return out
 
     def tile_bytes(self, tile: Shape, *dtypes: Any) -> int:

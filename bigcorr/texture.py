@@ -108,9 +108,9 @@ def local_binary_pattern(
     """
     raster, op = _take(a, points, radius, method, nodata)
     codes = wrap(apply(op, [raster]), a, "lbp")
-    mark = op.mark(raster.data.dtype)
-    if raster.labelled and mark is not None and (op.may_miss or raster.data.dtype.kind == "f"):
-        codes.attrs["nodata"] = mark
+    missing = op.nodata(raster.data.dtype)
+    if raster.labelled and missing is not None:
+        codes.attrs["nodata"] = missing
     return codes
 
 

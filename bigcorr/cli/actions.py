@@ -137,7 +137,9 @@ def perform(step: Step, run: Run) -> Outcome:
         models.Ingest: _ingest,
         models.Simulate: _simulate,
         models.NCC: _ncc,
+        models.SSIM: _ssim,
         models.Blur: _blur,
+        models.LBP: _lbp,
         models.Pairs: _pairs,
         models.Rank: _rank,
         models.Report: _report,
@@ -219,7 +221,14 @@ def _rank(step: models.Rank, run: Run) -> Outcome:
 def _ncc(step: models.NCC, run: Run) -> Outcome:
     from bigcorr.operators import NCC
 
-    operator = NCC(window=step.window, boundary=step.boundary, min_valid=step.min_valid)
+    operator = NCC(**step.model_dump(exclude={"a", "b", "output", "nodata"}))
+    return _map(operator, [step.a, step.b], step, run)
+
+
+def _ssim(step: models.SSIM, run: Run) -> Outcome:
+    from bigcorr.operators_ssim import SSIM
+
+    operator = SSIM(**step.model_dump(exclude={"a", "b", "output", "nodata"}))
     return _map(operator, [step.a, step.b], step, run)
 
 
@@ -230,11 +239,26 @@ def _blur(step: models.Blur, run: Run) -> Outcome:
     return _map(operator, [step.source], step, run)
 
 
+def _lbp(step: models.LBP, run: Run) -> Outcome:
+    from bigcorr.operators_lbp import LocalBinaryPattern
+    from bigcorr.raster.source import open_source
+    from bigcorr.tiles import Box
+
+    source = open_source(step.source)
+    masked = source.mask(Box(0, 1, 0, 1)) is not None
+    may_miss = masked or source.nodata is not None or step.nodata is not None
+    operator = LocalBinaryPattern(step.points, step.radius, step.method, may_miss)
+    missing = operator.nodata(source.dtype)
+    attrs = {} if missing is None else {"nodata": missing}
+    return _map(operator, [step.source], step, run, attrs)
+
+
 def _map(
     operator: Any,
     sources: list[str],
-    step: models.NCC | models.Blur,
+    step: models.NCC | models.SSIM | models.Blur | models.LBP,
     run: Run,
+    attrs: dict[str, Any] | None = None,
 ) -> Outcome:
     from bigcorr.run.map_job import run_map
 
@@ -243,6 +267,7 @@ def _map(
         sources,
         step.output,
         nodata=step.nodata,
+        attrs=attrs,
         progress=run.progress,
         resume=run.settings.resume,
         cluster=run.pool,

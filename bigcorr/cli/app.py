@@ -190,9 +190,48 @@ def ncc(
         str | None, typer.Option(help="Outside the raster.", metavar="reflect|nearest|nan")
     ] = None,
     min_valid: Annotated[float | None, typer.Option(help="Least valid share of a window.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of a window's pixels.", metavar="uniform|gaussian")
+    ] = None,
     nodata: options.NoData = None,
 ) -> Fields:
     """Map the similarity of two images at every pixel, in [-1, 1]."""
+    return locals()
+
+
+@command(**_RUN_OPTIONS)
+def ssim(
+    a: Annotated[str, typer.Argument(help="PATH or PATH#CHANNEL.", metavar="A")],
+    b: Annotated[str, typer.Argument(help="The same place, of the same shape.", metavar="B")],
+    output: options.Output,
+    window: Annotated[int | None, typer.Option(help="Side of the window, odd.")] = None,
+    data_range: Annotated[
+        float | None,
+        typer.Option(
+            help="From the least to the greatest value; needed for floats.",
+            show_default="that of integers of A's kind",
+        ),
+    ] = None,
+    gaussian_weights: Annotated[
+        bool, typer.Option("--gaussian-weights", help="Weigh 11 x 11 pixels by a Gaussian.")
+    ] = False,
+    sigma: Annotated[float | None, typer.Option(help="Of these weights, in pixels.")] = None,
+    k1: Annotated[float | None, typer.Option(help="Constant of the means.")] = None,
+    k2: Annotated[float | None, typer.Option(help="Constant of the variances.")] = None,
+    use_sample_covariance: Annotated[
+        bool,
+        typer.Option(
+            "--sample-covariance/--population-covariance",
+            help="Divide variances by the pixels less one, or by the pixels.",
+        ),
+    ] = True,
+    boundary: Annotated[
+        str | None, typer.Option(help="Outside the raster.", metavar="reflect|nearest|nan")
+    ] = None,
+    min_valid: Annotated[float | None, typer.Option(help="Least valid share of a window.")] = None,
+    nodata: options.NoData = None,
+) -> Fields:
+    """Map the structural similarity of two images at every pixel."""
     return locals()
 
 
@@ -208,6 +247,26 @@ def blur(
     nodata: options.NoData = None,
 ) -> Fields:
     """Blur an image or a stack by a Gaussian; missing pixels stay missing."""
+    return locals()
+
+
+@command(**_RUN_OPTIONS)
+def lbp(
+    source: Annotated[str, typer.Argument(help="PATH or PATH#CHANNEL.")],
+    output: options.Output,
+    points: Annotated[int | None, typer.Option(help="Samples on the circle.")] = None,
+    radius: Annotated[float | None, typer.Option(help="Of the circle, in pixels.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="What a code stands for.",
+            metavar="default|ror|uniform|nri_uniform|var",
+            show_default="uniform",
+        ),
+    ] = None,
+    nodata: options.NoData = None,
+) -> Fields:
+    """Map the local binary pattern of every pixel, the same as scikit-image's."""
     return locals()
 
 

@@ -199,6 +199,27 @@ class NCC(Step):
     window: int = 7
     boundary: Literal["reflect", "nearest", "nan"] = "reflect"
     min_valid: float = 0.5
+    weights: Literal["uniform", "gaussian"] = "uniform"
+    nodata: float | None = None
+
+
+class SSIM(Step):
+    """Per-pixel structural similarity of two images of the same place."""
+
+    command = "ssim"
+
+    a: FilePath
+    b: FilePath
+    output: FilePath
+    window: int = 7
+    data_range: float | None = None
+    boundary: Literal["reflect", "nearest", "nan"] = "reflect"
+    min_valid: float = 0.5
+    gaussian_weights: bool = False
+    sigma: float = 1.5
+    k1: float = 0.01
+    k2: float = 0.03
+    use_sample_covariance: bool = True
     nodata: float | None = None
 
 
@@ -212,6 +233,19 @@ class Blur(Step):
     sigma: float
     truncate: float = 4.0
     fill: bool = False
+    nodata: float | None = None
+
+
+class LBP(Step):
+    """Local binary pattern of every pixel of an image or a stack."""
+
+    command = "lbp"
+
+    source: FilePath
+    output: FilePath
+    points: int = 8
+    radius: float = 1.0
+    method: Literal["default", "ror", "uniform", "nri_uniform", "var"] = "uniform"
     nodata: float | None = None
 
 
@@ -260,7 +294,7 @@ class Report(Step):
 
 
 COMMANDS: dict[str, type[Step]] = {
-    step.command: step for step in (Ingest, Simulate, NCC, Blur, Pairs, Rank, Report)
+    step.command: step for step in (Ingest, Simulate, NCC, SSIM, Blur, LBP, Pairs, Rank, Report)
 }
 
 

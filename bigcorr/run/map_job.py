@@ -62,7 +62,7 @@ def run_map(
     Parameters
     ----------
     op : Operator
-        `bigcorr.maps.NCC` or `bigcorr.maps.GaussianBlur`.
+        One of `bigcorr.operators` and its neighbours.
     sources : paths or anything else that `as_source` takes, as many as the operator has inputs.
         Two inputs have one channel each; one input may have several, which are mapped one by one.
     out_path : path
@@ -189,11 +189,16 @@ def _compute(job: _Job, channel: int, box: Box, out: NDArray[Any]) -> None:
         known = source.occupied(held)
         empty = known is not None and not known[channel] and valid is None and nodata != 0
         if empty and len(job.sources) == 1:
-            out[...] = 0  # an operator of one raster finds nothing where there is nothing
+            out[...] = _of_nothing(job.op, source.dtype)
             return
         pixels = source.read([channel], held)[0]
         layers.append(Layer(pixels, nodata, valid, float(offsets[channel])))
     compute_box(job.op, layers, held, box, shape, out=out)
+
+
+def _of_nothing(op: Operator, dtype: np.dtype[Any]) -> Any:
+    """What an operator of one raster gives where there are only zeros."""
+    return op.tile(Layer(np.zeros([1 + 2 * radius for radius in op.halo], dtype)))[0, 0]
 
 
 def _check(op: Operator, sources: Sequence[RasterSource]) -> Shape:
