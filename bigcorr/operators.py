@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,11 @@ from bigcorr.tiles import Box, Shape, grid
 
 TILE = 1024
 """Side of the tiles that a larger box is worked through in, which bounds what a kernel holds."""
+
+SIDE_OF_SIGMA = 3.5
+"""Sides of a Gaussian-weighted window in units of its sigma."""
+
+Weights = Literal["uniform", "gaussian"]
 
 OFFSET_GRID = 5
 """An operator's offset is the median over this many positions along each axis of the raster."""
@@ -82,23 +87,17 @@ class NCC:
     window: int = 7
     boundary: Boundary = "reflect"
     min_valid: float = 0.5
+    weights: Weights = "uniform"
 
     name: ClassVar[str] = "ncc"
     inputs: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        window = whole_number("window", self.window, "an odd whole number of at least 3")
-        if window < 3 or window % 2 == 0:
-            raise InputError(f"window: got {window}, takes an odd whole number of at least 3")
-        if self.boundary not in ("reflect", "nearest", "nan"):
-            raise InputError(
-                f"boundary: got {self.boundary!r}, takes 'reflect', 'nearest' or 'nan'"
-            )
-        share = real_number("min_valid", self.min_valid, "a share from 0 to 1")
-        if not 0 <= share <= 1:
-            raise InputError(f"min_valid: got {share:g}, takes a share from 0 to 1")
-        object.__setattr__(self, "window", window)
-        object.__setattr__(self, "min_valid", share)
+        object.__setattr__(self, "window", check_window(self.window))
+        object.__setattr__(self, "min_valid", check_share("min_valid", self.min_valid))
+        check_boundary(self.boundary)
+        if self.weights not in ("uniform", "gaussian"):
+            raise InputError(f"weights: got {self.weights!r}, takes 'uniform' or 'gaussian'")
 
     @property
     def halo(self) -> Shape:
@@ -107,14 +106,10 @@ class NCC:
     def check(self, *dtypes: Any, shape: Shape) -> None:
         for dtype in dtypes:
             check_dtype(dtype)
-        if self.window > 2 * min(shape) - 1:
-            raise InputError(
-                f"window: got {self.window} for a raster of {shape[0]} x {shape[1]} pixels, takes "
-                f"at most twice its shorter side less one, {2 * min(shape) - 1}"
-            )
+        check_window_fits(self.window, shape)
 
     def needs_offset(self, *dtypes: Any) -> bool:
-        return not self._exact(*dtypes)
+        return self.weights == "gaussian" or not self._exact(*dtypes)
 
     def _exact(self, *dtypes: Any) -> bool:
         from bigcorr.kernels.ncc import exact_moments
@@ -124,17 +119,27 @@ class NCC:
     def out_dtype(self, *dtypes: Any) -> np.dtype[Any]:
         return np.dtype(np.float32)
 
+    def taps(self) -> NDArray[np.float64]:
+        """Weights along each axis; none where all pixels count alike."""
+        from bigcorr.kernels.gaussian import gaussian_weights
+        from bigcorr.kernels.moments import EQUAL
+
+        if self.weights == "uniform":
+            return EQUAL
+        return gaussian_weights(self.window / SIDE_OF_SIGMA, self.window // 2)
+
     def tile(self, *layers: Layer) -> NDArray[np.float32]:
         from bigcorr.kernels.ncc import ncc_tile
 
         a, b = layers
         return ncc_tile(
-            _missing_as_nan(a),
-            _missing_as_nan(b),
+            missing_as_nan(a),
+            missing_as_nan(b),
             self.window,
             a.offset,
             b.offset,
             self.min_valid,
+            taps=self.taps(),
             exact=self._exact(a.pixels.dtype, b.pixels.dtype),
         )
 
@@ -144,7 +149,8 @@ class NCC:
         padded = (tile[0] + self.window - 1) * (tile[1] + self.window - 1)
         # Both tiles as gathered, as float and with what is missing; the masks; the result.
         item = sum(np.dtype(dtype).itemsize + 16 for dtype in dtypes)
-        return padded * (item + 4) + 4 * tile[0] * tile[1] + work_bytes(tile, self.window)
+        work = work_bytes(tile, self.window, self.weights == "gaussian")
+        return padded * (item + 4) + 4 * tile[0] * tile[1] + work
 
 
 @dataclass(frozen=True)
@@ -308,7 +314,8 @@ def missing_pixels(layer: Layer) -> NDArray[np.bool_] | None:
     return missing if missing is not None and missing.any() else None
 
 
-def _missing_as_nan(layer: Layer) -> NDArray[Any]:
+def missing_as_nan(layer: Layer) -> NDArray[Any]:
+    """The pixels, as floats that hold NaN where any is missing."""
     missing = missing_pixels(layer)
     pixels = layer.pixels
     if missing is None:
@@ -328,6 +335,40 @@ def check_dtype(dtype: Any, name: str = "dtype") -> np.dtype[Any]:
             "64 bits"
         )
     return dtype
+
+
+def check_window(window: Any) -> int:
+    """An odd side of at least 3, or an `InputError`."""
+    takes = "an odd whole number of at least 3"
+    window = whole_number("window", window, takes)
+    if window < 3 or window % 2 == 0:
+        raise InputError(f"window: got {window}, takes {takes}")
+    return window
+
+
+def check_window_fits(window: int, shape: Shape, name: str = "window") -> None:
+    """Raise `InputError` where a window reaches further than the reflection of the raster."""
+    most = 2 * min(shape) - 1
+    if window > most:
+        got = f"got {window}" if name == "window" else f"makes a window of {window}"
+        raise InputError(
+            f"{name}: {got} for a raster of {shape[0]} x {shape[1]} pixels, takes "
+            f"at most twice its shorter side less one, {most}"
+        )
+
+
+def check_boundary(boundary: Any) -> None:
+    """Raise `InputError` unless it is one that `gather` knows."""
+    if boundary not in ("reflect", "nearest", "nan"):
+        raise InputError(f"boundary: got {boundary!r}, takes 'reflect', 'nearest' or 'nan'")
+
+
+def check_share(name: str, value: Any) -> float:
+    """A number from 0 to 1, or an `InputError`."""
+    share = real_number(name, value, "a share from 0 to 1")
+    if not 0 <= share <= 1:
+        raise InputError(f"{name}: got {share:g}, takes a share from 0 to 1")
+    return share
 
 
 def whole_number(name: str, value: Any, takes: str) -> int:

@@ -6,6 +6,7 @@ straight from storage in `run.map_job`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.kernels.pad import halo_box
 from bigcorr.operators import (
+    TILE,
     Layer,
     Operator,
     check_dtype,
@@ -23,7 +25,7 @@ from bigcorr.operators import (
     offset_of,
     offset_positions,
 )
-from bigcorr.tiles import Box, Shape
+from bigcorr.tiles import Box, Shape, grid
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -127,6 +129,43 @@ def apply_to_planes(
     whole = data.rechunk((*[1] * (data.ndim - 2), -1, -1))
     others = [da.asarray(part).rechunk(-1) for part in parts[1:]]
     return da.map_blocks(planes, whole, *others, dtype=dtype).rechunk(data.chunks)
+
+
+def mean_inside(data: Any, border: int) -> Any:
+    """Mean of each plane without a border, leaving NaN out; lazy for a dask array.
+
+    Sums are taken over blocks of a fixed size and added exactly, so that chunks do not matter.
+    """
+    h, w = data.shape[-2:]
+    inner = data[..., border : h - border, border : w - border]
+    if hasattr(data, "dask"):
+        import dask
+        import dask.array as da
+
+        blocks = inner.rechunk((*[-1] * (data.ndim - 2), TILE, TILE)).to_delayed().ravel()
+        sums = [dask.delayed(_sum_and_count)(block) for block in blocks]
+        return da.from_delayed(dask.delayed(_mean_of)(sums), data.shape[:-2], np.float64)
+    return _mean_of(
+        [_sum_and_count(inner[..., *part.slices]) for part in grid(inner.shape[-2:], TILE)]
+    )
+
+
+def _sum_and_count(block: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    valid = np.isfinite(block)
+    known = np.where(valid, block, 0).reshape(*block.shape[:-2], -1)
+    return known.sum(axis=-1, dtype=np.float64), valid.sum(axis=(-2, -1))
+
+
+def _mean_of(
+    sums: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]],
+) -> NDArray[np.float64]:
+    totals, counts = (np.array(part) for part in zip(*sums, strict=True))
+    count = counts.sum(axis=0)
+    out = np.full(count.shape, np.nan)
+    for index in np.ndindex(count.shape):
+        if count[index]:
+            out[index] = math.fsum(totals[:, *index]) / count[index]
+    return out
 
 
 def _apply_lazily(op: Operator, rasters: Sequence[Raster]) -> da.Array:

@@ -17,7 +17,7 @@ from scipy import ndimage
 import bigcorr as bc
 from bigcorr import operators
 from bigcorr.errors import InputError
-from bigcorr.maps import NCC, GaussianBlur
+from bigcorr.maps import NCC, SSIM, GaussianBlur
 
 DTYPES = ["bool", "uint8", "uint16", "int16", "int32", "int64", "uint64", "float32", "float64"]
 
@@ -54,6 +54,7 @@ def cut(size: int, rng: np.random.Generator) -> tuple[int, ...]:
     st.sampled_from(DTYPES),
     st.sampled_from([0.0, 0.05, 0.6]),
     st.sampled_from(["reflect", "nearest", "nan"]),
+    st.sampled_from(["uniform", "gaussian"]),
     st.integers(3, 17),
     st.data(),
 )
@@ -64,6 +65,7 @@ def test_ncc_is_bit_identical_for_any_chunks_and_tiles(
     dtype_b: str,
     missing: float,
     boundary: Any,
+    weights: Any,
     tile: int,
     data: st.DataObject,
 ) -> None:
@@ -71,17 +73,18 @@ def test_ncc_is_bit_identical_for_any_chunks_and_tiles(
     window = data.draw(st.integers(1, min(h, w) - 1)) * 2 + 1
     rng = np.random.default_rng(seed)
     a, b = image((h, w), dtype_a, seed, missing), image((h, w), dtype_b, seed + 1, missing)
-    expected = bc.ncc(a, b, window, boundary=boundary)
+    options: dict[str, Any] = {"boundary": boundary, "weights": weights}
+    expected = bc.ncc(a, b, window, **options)
     lazy = bc.ncc(
         da.from_array(a, chunks=(cut(h, rng), cut(w, rng))),
         da.from_array(b, chunks=(cut(h, rng), cut(w, rng))),
         window,
-        boundary=boundary,
+        **options,
     )
     assert np.array_equal(lazy.compute(), expected, equal_nan=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(operators, "TILE", tile)
-        assert np.array_equal(bc.ncc(a, b, window, boundary=boundary), expected, equal_nan=True)
+        assert np.array_equal(bc.ncc(a, b, window, **options), expected, equal_nan=True)
 
 
 @given(
@@ -184,6 +187,21 @@ def test_a_large_raster_of_a_constant_level_is_nowhere_similar() -> None:
     assert not bc.ncc(da.from_array(flat, chunks=9), da.from_array(flat, chunks=7)).compute().any()
 
 
+@pytest.mark.parametrize("sigmas", [(1.5, 1.5), ((2.0, 3.0), 1.0)])
+def test_a_chain_has_the_bits_of_its_steps_on_the_whole(sigmas: Any) -> None:
+    """Blur, then NCC: in chunks, each block is computed from the sum of the halos around it."""
+    a, b = image((61, 70), "float32", 1), image((61, 70), "float32", 2, missing=0.03)
+    whole = [bc.gaussian_blur(x, sigma) for x, sigma in zip((a, b), sigmas, strict=True)]
+    expected = bc.ncc(*whole, 7)
+    for chunks in (13, (61, 20), (40, 9)):
+        lazy = [da.from_array(x, chunks=chunks) for x in (a, b)]
+        steps = [bc.gaussian_blur(x, sigma) for x, sigma in zip(lazy, sigmas, strict=True)]
+        assert np.array_equal(bc.ncc(*steps, 7).compute(), expected, equal_nan=True)
+        assert np.array_equal(
+            bc.ssim(*steps, 7, 200).compute(), bc.ssim(*whole, 7, 200), equal_nan=True
+        )
+
+
 # ---------------------------------------------------------------- missing data
 
 
@@ -282,6 +300,7 @@ GOOD = np.zeros((20, 30), np.float32)
         ({"window": "7"}, "window: got '7'"),
         ({"window": 41}, "window: got 41 for a raster of 20 x 30 pixels, takes at most .* 39"),
         ({"boundary": "wrap"}, "boundary: got 'wrap', takes 'reflect', 'nearest' or 'nan'"),
+        ({"weights": "box"}, "weights: got 'box', takes 'uniform' or 'gaussian'"),
         ({"min_valid": 1.5}, r"min_valid: got 1\.5, takes a share from 0 to 1"),
         ({"min_valid": np.nan}, "min_valid: got nan"),
         ({"nodata": "none"}, "nodata: got 'none', takes a number"),
@@ -337,7 +356,11 @@ def test_operators_are_plain_values() -> None:
 def test_the_memory_of_a_tile_is_known_and_kept() -> None:
     import tracemalloc
 
-    for op, dtypes in ((NCC(31), ["float32"] * 2), (GaussianBlur(9.0), ["float64"])):
+    for op, dtypes in (
+        (NCC(31), ["float32"] * 2),
+        (SSIM(31, 1.0), ["uint16"] * 2),
+        (GaussianBlur(9.0), ["float64"]),
+    ):
         side = 512
         layers = [
             operators.Layer(image([side + 2 * r for r in op.halo], d, i, 0.01))

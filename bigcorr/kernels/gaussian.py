@@ -50,7 +50,11 @@ def gaussian_taps(sigma: float, truncate: float = 4.0) -> NDArray[np.float64]:
     ndarray of float64, shape (2 * radius + 1,)
         Symmetric to the last bit; sums to 1.
     """
-    radius = int(truncate * sigma + 0.5)
+    return gaussian_weights(sigma, int(truncate * sigma + 0.5))
+
+
+def gaussian_weights(sigma: float, radius: int) -> NDArray[np.float64]:
+    """Weights of a Gaussian of `sigma` over ``2 * radius + 1`` pixels, which sum to 1."""
     offset = np.arange(-radius, radius + 1, dtype=np.float64)
     weights = np.exp(-0.5 / (sigma * sigma) * offset**2)
     return weights / weights.sum()
@@ -255,7 +259,7 @@ def _add_shifted(out: NDArray[np.float64], x: NDArray[np.float64], t: NDArray[np
 
 
 @njit(cache=True, nogil=True)
-def _gather_row(
+def gather_row(
     row: NDArray[np.float64], taps: NDArray[np.float64], out: NDArray[np.float64]
 ) -> None:
     """``out[j] = sum over k of row[j + k] * taps[k]``, k rising: the dense form."""
@@ -342,7 +346,7 @@ def _sum_row(
     else:
         for x in range(line.size):
             source[x] = line[x]
-        _gather_row(source[: line.size], taps, out)
+        gather_row(source[: line.size], taps, out)
 
 
 @njit(cache=True, nogil=True)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import ndimage
 
+from bigcorr.kernels.gaussian import gaussian_weights
+from bigcorr.kernels.moments import EQUAL
 from bigcorr.kernels.ncc import ncc_tile
 
 
@@ -72,6 +74,46 @@ def test_large_windows_equal_brute_force(window: int) -> None:
         np.testing.assert_allclose(
             ncc_tile(x, y, window), brute_force(x, y, window), rtol=0, atol=1e-6
         )
+
+
+def weighted(a: np.ndarray, b: np.ndarray, taps: np.ndarray, min_valid: float = 0.5) -> np.ndarray:
+    """The formula with weights, window by window."""
+    w = taps.size
+    weights = np.outer(taps, taps).ravel()
+    u = sliding_window_view(a.astype(np.float64), (w, w)).reshape(-1, w * w)
+    v = sliding_window_view(b.astype(np.float64), (w, w)).reshape(-1, w * w)
+    out = np.empty(len(u))
+    for i, (x, y) in enumerate(zip(u, v, strict=True)):
+        both = ~(np.isnan(x) | np.isnan(y))
+        x, y, t = x[both], y[both], weights[both]
+        if t.sum() < min_valid * weights.sum() * (1 - 1e-12) or not both.any():
+            out[i] = np.nan
+        elif (x == x[0]).all() or (y == y[0]).all():
+            out[i] = 0
+        else:
+            x, y = x - np.average(x, weights=t), y - np.average(y, weights=t)
+            out[i] = (t * x * y).sum() / np.sqrt((t * x * x).sum() * (t * y * y).sum())
+    return out.reshape(a.shape[0] - w + 1, a.shape[1] - w + 1)
+
+
+@pytest.mark.parametrize("window", [3, 7, 15])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_weighted_windows_equal_brute_force(kind: str, window: int, offset: float) -> None:
+    a, b = (KINDS[kind](x) for x in pair((30, 34)))
+    taps = gaussian_weights(window / 3.5, window // 2)
+    result = ncc_tile(a, b, window, offset, offset, taps=taps)
+    np.testing.assert_allclose(result, weighted(a, b, taps), rtol=0, atol=1e-6)
+
+
+def test_constant_windows_of_any_weights_give_exactly_zero() -> None:
+    a, b = pair((40, 40))
+    a[10:25, 12:30] = 0.1
+    b[np.random.default_rng(1).random(b.shape) < 0.1] = np.nan
+    taps = gaussian_weights(2.0, 2)
+    result = ncc_tile(a, b, 5, offset_a=0.7, taps=taps)
+    assert np.array_equal(result == 0, weighted(a, b, taps) == 0)
+    assert (result == 0).sum() == 11 * 14
 
 
 def test_ncc_equals_scipys_formula_on_zero_mean_data() -> None:
@@ -152,20 +194,22 @@ def test_an_image_is_like_itself_and_unlike_its_negative() -> None:
     st.sampled_from([3, 5, 7, 9, 21]),
     st.sampled_from(list(KINDS)),
     st.sampled_from([0.0, 0.02, 0.5]),
+    st.booleans(),
     st.integers(0, 2**32 - 1),
 )
 def test_every_pixel_has_the_same_bits_in_any_tile(
-    h: int, w: int, window: int, kind: str, missing: float, seed: int
+    h: int, w: int, window: int, kind: str, missing: float, weighted: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     a, b = (KINDS[kind](x) for x in pair((h + window - 1, w + window - 1), seed))
     if a.dtype.kind == "f":
         a[rng.random(a.shape) < missing] = np.nan
-    whole = ncc_tile(a, b, window, 1.0, 2.0)
+    taps = gaussian_weights(window / 3.5, window // 2) if weighted else EQUAL
+    whole = ncc_tile(a, b, window, 1.0, 2.0, taps=taps)
     y, x = rng.integers(0, h), rng.integers(0, w)
     y1, x1 = rng.integers(y, h) + 1, rng.integers(x, w) + 1
     cut = slice(y, y1 + window - 1), slice(x, x1 + window - 1)
-    part = ncc_tile(a[cut], b[cut], window, 1.0, 2.0)
+    part = ncc_tile(a[cut], b[cut], window, 1.0, 2.0, taps=taps)
     assert np.array_equal(part, whole[y:y1, x:x1], equal_nan=True)
 
 

@@ -15,7 +15,7 @@ import zarr
 
 import bigcorr as bc
 from bigcorr.errors import InputError, RunError
-from bigcorr.maps import NCC, GaussianBlur
+from bigcorr.maps import NCC, SSIM, GaussianBlur
 from bigcorr.raster.memory import ArraySource
 from bigcorr.raster.writer import ShardWriter
 from bigcorr.run import map_job
@@ -55,6 +55,18 @@ def test_a_batch_run_of_ncc_has_the_bits_of_the_lazy_map(
     run_map(NCC(9, boundary), [a, b], tmp_path / "o.zarr", nodata=130, **SMALL)
     expected = bc.ncc(a, b, 9, boundary=boundary, nodata=130)
     assert np.array_equal(stored(tmp_path / "o.zarr", "ncc"), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_a_batch_run_of_ssim_has_the_bits_of_the_lazy_map(
+    tmp_path: Path, dtype: str, gaussian: bool
+) -> None:
+    a, b = image((90, 130), dtype, 1), image((90, 130), dtype, 2)
+    op = SSIM(5, 250.0, boundary="nan", gaussian_weights=gaussian)
+    run_map(op, [a, b], tmp_path / "o.zarr", nodata=130, **SMALL)
+    expected = bc.ssim(a, b, 5, 250, boundary="nan", gaussian_weights=gaussian, nodata=130)
+    assert np.array_equal(stored(tmp_path / "o.zarr", "ssim"), expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("sigma", [0.8, 30.0])
@@ -106,7 +118,8 @@ def test_the_store_says_what_it_holds(pair: list[str], tmp_path: Path) -> None:
     facts = zarr.open_group(str(tmp_path / "o.zarr"), mode="r").attrs["bigcorr"]
     assert isinstance(facts, dict)
     assert facts["operator"] == "ncc"
-    assert facts["parameters"] == {"window": 7, "boundary": "reflect", "min_valid": 0.5}
+    given_ = {"window": 7, "boundary": "reflect", "min_valid": 0.5, "weights": "uniform"}
+    assert facts["parameters"] == given_
     assert facts["sources"] == pair
     assert facts["note"] == "day 3"
     assert summary["units"] == 12

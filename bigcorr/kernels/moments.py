@@ -1,0 +1,257 @@
+"""Weighted sums over the window around every pixel of two padded tiles, streamed row by row.
+
+`ncc` and `ssim` are made of these sums: of the pixels of both tiles about an offset, of their
+squares and of their product, in float64. A window counts all its pixels alike, and is then summed
+by the fixed tree of `window_sums`; or it has weights that are the same along both axes, and is
+then a fixed chain of fused multiply-adds. Either way a sum has the same bits under any tiling.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from bigcorr.kernels.fused import fma
+from bigcorr.kernels.gaussian import gather_row
+from bigcorr.kernels.scratch import kept
+from bigcorr.kernels.window_sums import Tree, plan_tree, push_row, sum_along_row
+
+_PANEL = 1024
+"""Columns that are streamed at a time: narrower panels spend more on starting loops than the
+cache gives back."""
+
+EQUAL = np.empty(0)
+"""The taps of a window that counts all its pixels alike."""
+
+
+class Window(NamedTuple):
+    """How the pixels of a window are added up.
+
+    size : its side in pixels.
+    tree : the order of the sums where all pixels count alike.
+    taps : (size,) weights along each axis, else of size 0.
+    total : the sum of all its weights.
+    """
+
+    size: int
+    tree: Tree
+    taps: NDArray[np.float64]
+    total: float
+
+
+class Room(NamedTuple):
+    """Working memory: rows that hold the quantities one after the other, `pitch` apart.
+
+    Each step is one loop over all of them; what a window gathers across a seam is not used.
+    """
+
+    panel: int
+    pitch: int
+    ring: NDArray[np.float64]
+    work: NDArray[np.float64]
+    total: NDArray[np.float64]
+
+
+def plan_window(size: int, taps: NDArray[np.float64] = EQUAL) -> Window:
+    """A window of side `size`; with `taps` its pixels are weighted by them along both axes."""
+    total = _chain(_chain(1.0, taps), taps) if taps.size else float(size * size)
+    return Window(size, plan_tree(size), taps, total)
+
+
+def least_weight(window: Window, min_valid: float) -> float:
+    """Weight that the valid pixels of a window must have; more than that of none at all."""
+    lightest = float(window.taps.min()) ** 2 / 2 if window.taps.size else 1.0
+    return max(min_valid * window.total, lightest)
+
+
+def make_room(window: Window, width: int, quantities: int) -> Room:
+    """Room for rows of `quantities` sums over a tile whose result has `width` columns."""
+    panel = min(_PANEL, max(width, 1))
+    pitch = _pitch(panel, window.size)
+    row = quantities * pitch
+    slots, levels = _rows(window.size, window.taps.size > 0)
+    return Room(
+        panel,
+        pitch,
+        kept(slots * row, "moments ring").reshape(slots, row),
+        kept(levels * row, "moments work").reshape(levels, row),
+        kept(row, "moments total")[: row - window.size + 1],
+    )
+
+
+def room_bytes(width: int, size: int, weighted: bool, quantities: int) -> int:
+    """Bytes of `make_room`."""
+    return 8 * quantities * (sum(_rows(size, weighted)) + 1) * _pitch(min(_PANEL, width), size)
+
+
+def _rows(size: int, weighted: bool) -> tuple[int, int]:
+    """Rows of the ring, and of the work along x."""
+    depth = plan_tree(size).depth
+    return (size, 1) if weighted else (int(depth.sum()), depth.size)
+
+
+def _pitch(panel: int, size: int) -> int:
+    """Elements from one quantity to the next: an odd number of cache lines."""
+    return -(-(panel + size - 1) // 8) // 2 * 16 + 8
+
+
+def as_floats(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both tiles as contiguous floats of one kind: the smaller that holds every value."""
+    dtype = np.result_type(_float_of(a), _float_of(b))
+    return np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
+
+
+def _float_of(x: NDArray[Any]) -> type[np.floating]:
+    small = x.dtype.itemsize <= (4 if x.dtype.kind == "f" else 2)
+    return np.float32 if small else np.float64
+
+
+def all_finite(x: NDArray[Any]) -> bool:
+    """Whether no pixel of a tile is NaN or infinite."""
+    return bool(np.isfinite(x).all())
+
+
+@njit(cache=True, nogil=True)
+def _chain(value: float, taps: NDArray[np.float64]) -> float:
+    """What `weigh_rows` and `gather_row` make of a constant: the same links in the same order."""
+    total = 0.0
+    for k in range(taps.size):
+        total = fma(value, taps[k], total)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def first_slots(depth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each level of the tree begins in the ring."""
+    first = np.empty(depth.size, np.int64)
+    slots = 0
+    for k in range(depth.size):
+        first[k] = slots
+        slots += depth[k]
+    return first
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _load(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    offset_a: float,
+    offset_b: float,
+    joint: bool,
+    masked: bool,
+    pitch: int,
+    out: NDArray[np.float64],
+) -> None:
+    """The quantities of one row about the offsets, `pitch` apart: x, y, x y, x x, y y.
+
+    With `joint`, x x + y y takes the place of the two. With `masked` a missing pixel is 0 in all
+    of them, and one more quantity counts the valid ones.
+    """
+    n = a.size
+    x, y = out[:n], out[pitch : pitch + n]
+    for j in range(n):
+        x[j] = a[j] - offset_a
+    for j in range(n):
+        y[j] = b[j] - offset_b
+    if masked:
+        at = (4 if joint else 5) * pitch
+        valid = out[at : at + n]
+        for j in range(n):
+            both = np.isfinite(a[j]) & np.isfinite(b[j])
+            valid[j] = 1.0 if both else 0.0
+            x[j] = x[j] if both else 0.0
+            y[j] = y[j] if both else 0.0
+    xy, xx = out[2 * pitch : 2 * pitch + n], out[3 * pitch : 3 * pitch + n]
+    for j in range(n):
+        xy[j] = x[j] * y[j]
+    if joint:
+        for j in range(n):
+            xx[j] = x[j] * x[j] + y[j] * y[j]
+        return
+    for j in range(n):
+        xx[j] = x[j] * x[j]
+    yy = out[4 * pitch : 4 * pitch + n]
+    for j in range(n):
+        yy[j] = y[j] * y[j]
+
+
+@njit(cache=True, nogil=True)
+def _add_weighted(
+    out: NDArray[np.float64],
+    a: NDArray[np.float64],
+    b: NDArray[np.float64],
+    c: NDArray[np.float64],
+    d: NDArray[np.float64],
+    taps: NDArray[np.float64],
+) -> None:
+    t0, t1, t2, t3 = taps[0], taps[1], taps[2], taps[3]
+    for j in range(out.size):
+        out[j] = fma(d[j], t3, fma(c[j], t2, fma(b[j], t1, fma(a[j], t0, out[j]))))
+
+
+@njit(cache=True, nogil=True)
+def _weigh_rows(
+    ring: NDArray[np.float64], row: int, taps: NDArray[np.float64], out: NDArray[np.float64]
+) -> None:
+    """The weighted sum of the rows of the ring, of which row `row` is the last."""
+    for j in range(out.size):
+        out[j] = 0.0
+    n, size = out.size, taps.size
+    oldest = row + 1 - size
+    k = 0
+    while k + 4 <= size:
+        _add_weighted(
+            out,
+            ring[(oldest + k) % size, :n],
+            ring[(oldest + k + 1) % size, :n],
+            ring[(oldest + k + 2) % size, :n],
+            ring[(oldest + k + 3) % size, :n],
+            taps[k : k + 4],
+        )
+        k += 4
+    while k < size:
+        t, x = taps[k], ring[(oldest + k) % size, :n]
+        for j in range(n):
+            out[j] = fma(x[j], t, out[j])
+        k += 1
+
+
+@njit(cache=True, nogil=True)
+def take_row(
+    a: NDArray[Any],
+    b: NDArray[Any],
+    offset_a: float,
+    offset_b: float,
+    joint: bool,
+    masked: bool,
+    row: int,
+    window: Window,
+    first: NDArray[np.int64],
+    room: Room,
+) -> bool:
+    """Take in row `row` of a panel; whether ``room.total`` now holds the sums of windows.
+
+    These are of the windows that end with this row, in the order of `_load`.
+    """
+    pitch, size = room.pitch, window.size
+    quantities = (4 if joint else 5) + masked
+    if window.taps.size:
+        n = a.size - size + 1
+        _load(a, b, offset_a, offset_b, joint, masked, pitch, room.work[0])
+        for i in range(quantities):
+            at = i * pitch
+            gather_row(
+                room.work[0, at : at + a.size], window.taps, room.ring[row % size, at : at + n]
+            )
+        if row + 1 >= size:
+            _weigh_rows(room.ring, row, window.taps, room.total)
+        return row + 1 >= size
+    slot = room.ring[row % window.tree.depth[0]]
+    _load(a, b, offset_a, offset_b, joint, masked, pitch, slot)
+    push_row(room.ring, first, window.tree, row, room.work[0])
+    if row + 1 >= size:
+        sum_along_row(room.work, window.tree, size, room.total)
+    return row + 1 >= size
