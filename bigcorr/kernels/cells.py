@@ -1,8 +1,8 @@
 """Standardised tiles and their cells: from blurred pixels to the rows of a Gram matrix.
 
-A tile of one channel becomes ``z = (x - offset) / scale`` in float32; 32 x 32 cells of it become
-rows of 1024 numbers, the slice of every matrix product. Nothing here knows of channels' names,
-files or measures.
+A tile of one channel becomes ``z = (x - offset) / scale``, in float32 or, where rasters are small,
+float64; 32 x 32 cells of it become rows of 1024 numbers, the slice of every matrix product. Nothing here
+knows of channels' names, files or measures.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ CELL = 32
 """Side of a cell in pixels: a slice of 1024 pixels keeps float32 products right to 1e-6."""
 
 FloatArray = NDArray[np.float64]
-TileArray = NDArray[np.float32]
+TileArray = NDArray[np.floating]
 ByteArray = NDArray[np.uint8]
 
 
@@ -25,7 +25,7 @@ def standardise(
 ) -> None:
     """Write ``(x - offset) * inverse_scale`` to `z`, 0 where not valid.
 
-    x : (h, w) float64; valid : (h, w) uint8, read only if `masked`; z : (h, w) float32.
+    x : (h, w) float64; valid : (h, w) uint8, read only if `masked`; z : (h, w) float32 or float64.
     """
     height, width = x.shape
     for i in range(height):
@@ -33,17 +33,17 @@ def standardise(
         if masked:
             ok = valid[i]
             for j in range(width):
-                out[j] = np.float32((row[j] - offset) * inverse_scale) if ok[j] else np.float32(0)
+                out[j] = (row[j] - offset) * inverse_scale if ok[j] else 0.0
         else:
             for j in range(width):
-                out[j] = np.float32((row[j] - offset) * inverse_scale)
+                out[j] = (row[j] - offset) * inverse_scale
 
 
 @njit(cache=True, nogil=True)
 def mark_cells(z: TileArray, marks: ByteArray) -> None:
     """Set ``marks[i, j]`` where cell (i, j) of `z` holds anything but zeros.
 
-    z : (h, w) float32; marks : (ceil(h / 32), ceil(w / 32)) uint8.
+    z : (h, w); marks : (ceil(h / 32), ceil(w / 32)) uint8.
     """
     height, width = z.shape
     marks[:] = 0
@@ -53,7 +53,7 @@ def mark_cells(z: TileArray, marks: ByteArray) -> None:
         for cell in range(out.shape[0]):
             if out[cell] == 0:
                 part = row[cell * CELL : min((cell + 1) * CELL, width)]
-                largest = np.float32(0)
+                largest = part[0] * 0
                 for j in range(part.shape[0]):
                     largest = max(largest, abs(part[j]))
                 if largest > 0:
@@ -62,7 +62,7 @@ def mark_cells(z: TileArray, marks: ByteArray) -> None:
 
 @njit(cache=True, nogil=True)
 def cell_rows(
-    tiles: NDArray[np.float32],
+    tiles: TileArray,
     channels: NDArray[np.int64],
     y0: int,
     y1: int,
@@ -74,7 +74,7 @@ def cell_rows(
 ) -> None:
     """Gather one cell of the given channels as rows, and add its float64 moments.
 
-    tiles : (channel, h, w) float32; rows : (len(channels), 1024) float32, the cell row by row and
+    tiles : (channel, h, w); rows : (len(channels), 1024) of its dtype, the cell row by row and
     zeros behind it where the cell is smaller; sums, squares : (channel,) float64, added to.
     """
     height, width = y1 - y0, x1 - x0
@@ -114,14 +114,14 @@ def cell_rows(
 @njit(cache=True, nogil=True)
 def add_upper(
     total: FloatArray,
-    product: TileArray,
+    product: NDArray[np.floating],
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
     symmetric: bool,
 ) -> None:
     """``total[rows[i], columns[j]] += product[i, j]``; if `symmetric` only where j >= i.
 
-    total : float64 matrix; product : (len(rows), len(columns)) float32; rows and columns ascend.
+    total : float64 matrix; product : (len(rows), len(columns)); rows and columns ascend.
     """
     count = columns.shape[0]
     if count == 0:

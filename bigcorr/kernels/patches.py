@@ -11,16 +11,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-CONSTANT = 2.0**-21
+CONSTANT = {np.dtype(np.float32): 2.0**-21, np.dtype(np.float64): 2.0**-30}
 """A window counts as constant where its sd is below this part of its largest absolute value.
 
-The values are float32 about the channel's offset: below it there is rounding and nothing else.
+The values are about the channel's offset: below it there is rounding and little else.
 """
+DUST = 1e-10
+"""So does one whose sd is below this part of the channel's: what a blur leaves of a constant."""
 
 
 @njit(cache=True, nogil=True)
 def patch_rows(
-    tiles: NDArray[np.float32],
+    tiles: NDArray[np.floating],
     valid: NDArray[np.uint8],
     channels: NDArray[np.int64],
     marks: NDArray[np.uint8],
@@ -30,23 +32,26 @@ def patch_rows(
     window: int,
     least: int,
     floors: NDArray[np.float64],
-    rows: NDArray[np.float32],
-    weights: NDArray[np.float32],
+    constant: float,
+    rows: NDArray[np.floating],
+    weights: NDArray[np.floating],
     alive: NDArray[np.uint8],
 ) -> int:
     """Fill `rows` with the weighted unit patches of the windows at ``(y0, corners)``.
 
     Parameters
     ----------
-    tiles : (channel, h, w) float32, zeros where not valid.
+    tiles : (channel, h, w) float32 or float64, zeros where not valid.
     valid : (1 or channel, h, w) uint8, or (0, 0, 0) where every pixel is valid.
     channels : channels to look at.
     marks : (channel, cells_y, cells_x) uint8, 0 where a cell of `tiles` is all zero.
     corners : (n,) left edges of the windows in the tile.
     least : valid pixels that a window must have.
     floors : (channel,) ``floor^2 sd^2 w^2`` in units of `tiles`.
-    rows : (len(channels), n * w * w) float32; row i is written for the i-th channel returned.
-    weights : (channel, n) float32 gets k^2, zero for channels left out.
+    constant : of `CONSTANT`.
+    rows : (len(channels), n * w * w) of the dtype of `tiles`; row i is written for the
+        i-th channel returned.
+    weights : (channel, n) of the dtype of `tiles` gets k^2, zero for channels left out.
     alive : (channel, n) uint8 gets 1 where the window has enough valid pixels.
 
     Returns
@@ -87,7 +92,7 @@ def patch_rows(
                     for j in range(window):
                         target[j] = part[j]
                 lanes = np.zeros(8)
-                peaks = np.zeros(8, np.float32)
+                peaks = np.zeros(8)
                 whole = area - area % 8
                 for start in range(0, whole, 8):
                     chunk = patch[start : start + 8]
@@ -116,11 +121,11 @@ def patch_rows(
                     square += difference * difference
                 # Pixels that are not valid hold 0 and have added mean^2 each.
                 square -= (area - number) * mean * mean
-                if square > number * (CONSTANT * largest) ** 2:
+                if square > number * max((constant * largest) ** 2, DUST**2):
                     weight = square / (square + floors[c])
                     factor = np.sqrt(weight / square)
                     for j in range(area):
-                        patch[j] = np.float32((patch[j] - mean) * factor)
+                        patch[j] = (patch[j] - mean) * factor
                     if number < area:
                         for i in range(window):
                             ok = valid[mask, y0 + i, x0 : x0 + window]
@@ -128,7 +133,7 @@ def patch_rows(
                             for j in range(window):
                                 if ok[j] == 0:
                                     target[j] = 0
-            weights[c, n] = np.float32(weight)
+            weights[c, n] = weight
             if weight > 0:
                 some = True
             else:

@@ -51,7 +51,7 @@ class PairTile:
         The pixels (and window corners) that this tile stands for.
     reach : Box
         What the arrays cover: the core and what windows need below and to the right of it.
-    z : (channel, h, w) float32
+    z : (channel, h, w) float32, or float64 for small rasters and measures that need it
         Standardised values, 0 where missing.
     valid : (0, 1 or channel, h, w) uint8
         Valid pixels: none stored where all are, one plane where all channels share it.
@@ -62,7 +62,7 @@ class PairTile:
 
     core: Box
     reach: Box
-    z: NDArray[np.float32]
+    z: NDArray[np.floating]
     valid: NDArray[np.uint8]
     marks: NDArray[np.uint8]
     statistics: ChannelStatistics
@@ -74,6 +74,11 @@ class Features(Protocol):
     @property
     def extent(self) -> int:
         """Pixels needed below and to the right of the core."""
+        ...
+
+    @property
+    def wide(self) -> bool:
+        """Whether float32 values are not enough for it."""
         ...
 
     def add(self, tile: PairTile, selection: Selection, partial: Partial) -> None:

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from bigcorr.kernels.cells import CELL, cell_rows
 from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial
 from bigcorr.pairs.products import add_gram, mirror
-from bigcorr.pairs.selection import Selection
+from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.tiles import Box, grid
 
 Matrix = NDArray[np.float64]
 
 CONSTANT = 1e-12
 """A channel counts as constant where its variance is below this part of its mean square."""
+DUST = 1e-20
+"""So does one whose variance is below this in units of its scale: what a blur leaves of it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Moments:
     def extent(self) -> int:
         return 0
 
+    @property
+    def wide(self) -> bool:
+        return False
+
     def add(self, tile: PairTile, selection: Selection, partial: Partial) -> None:
         if not partial:
             channels = selection.channels
@@ -45,7 +51,7 @@ class Moments:
             partial["sum"] = np.zeros(channels)
             partial["square"] = np.zeros(channels)
             partial["product"] = np.zeros(selection.shape)
-        rows = np.empty((selection.channels, CELL * CELL), np.float32)
+        rows = np.empty((selection.channels, CELL * CELL), tile.z.dtype)
         core = tile.core.relative_to(tile.reach)
         for cell in grid(tile.core.shape, CELL):
             box = Box(cell.y0 + core.y0, cell.y1 + core.y0, cell.x0 + core.x0, cell.x1 + core.x0)
@@ -68,7 +74,7 @@ class Moments:
         tile: PairTile,
         box: Box,
         valid: NDArray[np.uint8],
-        rows: NDArray[np.float32],
+        rows: NDArray[np.floating],
         selection: Selection,
         partial: Partial,
     ) -> None:
@@ -79,24 +85,26 @@ class Moments:
         channels = np.arange(selection.channels)
         unused = np.zeros(selection.channels)
         cell_rows(tile.z, channels, *box, rows, unused, unused)
-        ok = np.zeros_like(rows)
+        # In float64: the pixels that a pair shares may be few and lie far from the offsets.
+        wide = rows.astype(np.float64)
+        ok = np.zeros_like(wide)
         ok[:, : box.size] = valid.reshape(len(valid), -1)
-        squares = rows * rows
+        squares = wide * wide
         # Copies keep "a is b" from folding these to a triangle where it matters: pair_n is
         # symmetric and is filled whole as well, so that rows can be read off directly.
         for name, a, b in (
             ("pair_n", ok, ok.copy()),
-            ("pair_sum", rows, ok),
+            ("pair_sum", wide, ok),
             ("pair_square", squares, ok),
-            ("other_sum", ok, rows),
+            ("other_sum", ok, wide),
             ("other_square", ok, squares),
         ):
             add_gram(partial[name], a, b, channels, selection)
-        add_gram(partial["product"], rows, rows, channels, selection)
+        add_gram(partial["product"], wide, wide, channels, selection)
 
     def workspace_bytes(self, channels: int) -> int:
-        # Rows, and for differing masks their squares, the mask twice, and one product.
-        return 4 * channels * CELL * CELL * 4 + 256 * 256 * 4
+        # Rows, and for differing masks in float64 rows, squares, the mask twice, and one product.
+        return channels * CELL * CELL * 5 * 8 + CHANNEL_CHUNK**2 * 8
 
     def partial_bytes(self, selection: Selection, differing: bool) -> int:
         matrices = 6 if differing else 1
@@ -171,7 +179,9 @@ class Pearson:
             row_ss = s.row_square - s.row**2 / s.n
             other_ss = s.other_square - s.other**2 / s.n
             r = (s.product - s.row * s.other / s.n) / np.sqrt(row_ss * other_ss)
-        varies = (row_ss > CONSTANT * s.row_square) & (other_ss > CONSTANT * s.other_square)
+        least_row = np.maximum(CONSTANT * s.row_square, DUST * s.n)
+        least_other = np.maximum(CONSTANT * s.other_square, DUST * s.n)
+        varies = (row_ss > least_row) & (other_ss > least_other)
         # With itself a channel correlates exactly; float32 products would say 0.9999998.
         r[selection.same(rows)] = 1.0
         return np.where(varies, np.clip(r, -1.0, 1.0), np.nan)

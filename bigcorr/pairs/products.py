@@ -23,8 +23,8 @@ def chunks(numbers: Indices) -> list[slice]:
 
 def add_gram(
     total: NDArray[np.float64],
-    a: NDArray[np.float32],
-    b: NDArray[np.float32],
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
     active: Indices,
     selection: Selection,
 ) -> None:
@@ -34,7 +34,7 @@ def add_gram(
     ----------
     total : (rows, columns) float64
         Of a symmetric selection with ``a is b`` only the upper triangle is filled.
-    a, b : (len(active), k) float32
+    a, b : (len(active), k) float32 or float64
     active : (n,) ascending positions in ``selection.numbers``
     selection : Selection
     """

@@ -132,7 +132,8 @@ def _with_scale(
     largest = np.maximum(np.abs(minimum), np.abs(maximum))
     largest = np.where(np.isfinite(largest), largest, 0.0)
     varies = sd > 1e-12 * largest
-    scale = np.exp2(np.round(np.log2(np.where(varies, sd, 1.0))))
+    size = np.where(varies, sd, np.where(largest > 0, largest, 1.0))
+    scale = np.exp2(np.round(np.log2(size)))
     offset = np.where(np.abs(mean) <= sd / 2, 0.0, np.round(mean / scale) * scale)
     return ChannelStatistics(
         n=n,
@@ -140,6 +141,6 @@ def _with_scale(
         sd=np.where(varies, sd, 0.0),
         minimum=minimum,
         maximum=maximum,
-        offset=np.where(varies, offset, mean),
+        offset=np.where(varies, offset, np.where(np.isfinite(mean), mean, 0.0)),
         scale=scale,
     )

@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL
-from bigcorr.kernels.patches import patch_rows
+from bigcorr.kernels.patches import CONSTANT, patch_rows
 from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial
 from bigcorr.pairs.products import add_gram, mirror
-from bigcorr.pairs.selection import Selection
+from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.tiles import lattice
 
 Matrix = NDArray[np.float64]
 
-SLICE = 2048
+SLICE = 1024
 """Most pixels in one float32 product: it keeps the error against float64 under 1e-6."""
+LOW_FLOOR = 0.05
+"""Below this contrast floor windows of hardly any contrast count, and float32 is not enough."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Patches:
     def extent(self) -> int:
         return self.window - 1
 
+    @property
+    def wide(self) -> bool:
+        return self.contrast_floor < LOW_FLOOR
+
     def add(self, tile: PairTile, selection: Selection, partial: Partial) -> None:
         if not partial:
             partial["weight"] = np.zeros(selection.channels)
@@ -63,8 +69,9 @@ class Patches:
         floors = self.contrast_floor**2 * sd**2 * area
         channels = selection.channels
         batch = max(1, SLICE // area)
-        rows = np.empty((channels, batch * area), np.float32)
-        weights = np.empty((channels, count_x), np.float32)
+        kind = tile.z.dtype
+        rows = np.empty((channels, batch * area), kind)
+        weights = np.empty((channels, count_x), kind)
         alive = np.empty((channels, count_x), np.uint8)
         # Long patches are cut into slices of whole pixel rows, each added up in float64.
         cuts = range(0, area, window * max(1, SLICE // window))
@@ -77,11 +84,12 @@ class Patches:
                 part = corners[start : start + batch]
                 active = candidates.copy()
                 width = len(part) * area
-                slice_weights = np.zeros((channels, len(part)), np.float32)
+                slice_weights = np.zeros((channels, len(part)), kind)
                 slice_alive = np.ones((channels, len(part)), np.uint8)
                 kept = patch_rows(
                     tile.z, tile.valid, active, tile.marks, CELL, y, part, window, least,
-                    floors, rows, slice_weights, slice_alive,
+                    floors,
+                    CONSTANT[kind], rows, slice_weights, slice_alive,
                 )  # fmt: skip
                 weights[:, start : start + len(part)] = slice_weights
                 alive[:, start : start + len(part)] = slice_alive
@@ -114,7 +122,7 @@ class Patches:
 
     @staticmethod
     def _add_weights(
-        weights: NDArray[np.float32],
+        weights: NDArray[np.floating],
         alive: NDArray[np.uint8],
         selection: Selection,
         partial: Partial,
@@ -131,14 +139,14 @@ class Patches:
                 if name not in partial:
                     partial[name] = np.zeros(selection.shape)
             k = np.ascontiguousarray(weights[:, ~same])
-            v = np.ascontiguousarray(alive[:, ~same].astype(np.float32))
+            v = np.ascontiguousarray(alive[:, ~same].astype(weights.dtype))
             add_gram(partial["pair_weight"], k, v, channels, selection)
             add_gram(partial["other_weight"], v, k, channels, selection)
 
     def workspace_bytes(self, channels: int) -> int:
         batch = max(1, SLICE // self.window**2)
         width = max(self.raster) // self.stride + 1
-        return channels * (batch * self.window**2 * 4 + 5 * min(width, 1024)) + 256 * 256 * 4
+        return channels * (batch * self.window**2 * 8 + 9 * min(width, 1024)) + CHANNEL_CHUNK**2 * 8
 
     def partial_bytes(self, selection: Selection, differing: bool) -> int:
         matrices = 4 if differing else 2
@@ -223,12 +231,27 @@ class NCC:
                 total = total + partial[name][rows]
         return total - _whole(partial["weight_product"], selection, rows)
 
+    @staticmethod
+    def _own(partial: Partial, selection: Selection, rows: slice) -> Matrix:
+        """n_i of the rows over all windows where the channel is valid."""
+        own = partial["weight"][selection.rows[rows]]
+        if "pair_weight" in partial:
+            # A channel meets itself on the diagonal: there the row's weight is its own.
+            same = selection.same(rows)
+            own = own + np.where(same, partial["pair_weight"][rows], 0.0).sum(axis=1)
+        return own
+
     def finalize(
         self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics
     ) -> Matrix:
         denominator = self.denominator(partial, selection, rows)
+        product = _whole(partial["product"], selection, rows)
+        # u . u is k^2 by its making; a float32 product would say it less well.
+        same = selection.same(rows)
+        own = np.broadcast_to(self._own(partial, selection, rows)[:, None], same.shape)
+        product = np.where(same, own, product)
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = _whole(partial["product"], selection, rows) / denominator
+            value = product / denominator
         # No window of either channel varies: no pattern to compare.
         return np.where(denominator > 1e-12, np.clip(value, -1.0, 1.0), 0.0)
 

@@ -127,7 +127,7 @@ def one_blur(
     units = []
     for tile in tiles:
         count = asked.counts is None and tile.first
-        spec = PairSpec(features, tile, plan.strip, count, coarse if tile.first else 0)
+        spec = PairSpec(features, tile, plan.strip, count, coarse if tile.first else 0, plan.wide)
         known = statistics.select(tile.numbers)
         units += [(loader, block, spec, known) for block in blocks]
     sections = stage(

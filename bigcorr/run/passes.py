@@ -76,6 +76,9 @@ class PairSpec:
     coarse: int
     """Side in pixels of the cells of the coarse raster for long lags, 0: none is made."""
 
+    wide: bool
+    """float64 instead of float32 tiles."""
+
     @property
     def extent(self) -> int:
         return max(features.extent for features in self.features)
@@ -109,7 +112,7 @@ def pair_unit(
             min(height + spec.extent, loader.raster[0]),
             min(block.shape[1] + spec.extent, loader.raster[1]),
         ),
-        np.float32,
+        np.float64 if spec.wide else np.float32,
     )
     for y0 in range(block.y0, block.y1, height):
         core = Box(y0, min(y0 + height, block.y1), block.x0, block.x1)
@@ -143,7 +146,7 @@ def _pair_tile(
     core: Box,
     reach: Box,
     numbers: NDArray[np.int64],
-    z: NDArray[np.float32],
+    z: NDArray[np.floating],
     statistics: ChannelStatistics,
     timer: Timer,
     count: NDArray[np.float64] | None,
@@ -164,7 +167,7 @@ def _pair_tile(
         valid = shared if loaded.valid is None else loaded.valid
         offset, inverse = float(statistics.offset[c]), 1.0 / float(statistics.scale[c])
         if loaded.values is None:
-            z[c] = np.float32((0.0 - offset) * inverse)
+            z[c] = (0.0 - offset) * inverse
             if valid is not None:
                 z[c][valid == 0] = 0
         else:
@@ -193,7 +196,7 @@ def _count(raw: NDArray[Any], valid: NDArray[np.uint8] | None, core: Box, reach:
 
 
 def _add_coarse(
-    coarse: NDArray[np.float32], z: NDArray[np.float32], core: Box, block: Box, side: int
+    coarse: NDArray[np.float32], z: NDArray[np.floating], core: Box, block: Box, side: int
 ) -> None:
     """Add the strip's pixels to the coarse cells of its block (sums over rows in fixed order)."""
     height, width = core.shape

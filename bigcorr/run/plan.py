@@ -25,6 +25,8 @@ PROCESS_BYTES = 400 * 2**20
 FILL = 0.75
 """Part of a worker's limit that a plan may fill: dask pauses a worker at 0.8 of it."""
 MiB = 2**20
+WIDE_PIXELS = 2**18
+"""Rasters up to this size are worked through in float64."""
 UNIT_BYTES = 512 * MiB
 """Most bytes of the sums of one unit: the driver holds two."""
 LOW_STRIP = 128
@@ -41,6 +43,11 @@ def block_side(raster: Shape, channels: int) -> int:
     while side > 128 and math.ceil(raster[0] / side) * math.ceil(raster[1] / side) < 16:
         side //= 2
     return side
+
+
+def wide_tiles(raster: Shape, features: tuple[Features, ...]) -> bool:
+    """Whether tiles are float64: where few pixels leave rounding nothing to average over."""
+    return raster[0] * raster[1] <= WIDE_PIXELS or any(f.wide for f in features)
 
 
 def coarse_side(raster: Shape) -> int:
@@ -60,6 +67,7 @@ class Plan:
     side: int
     strip: int
     group: int | None
+    wide: bool
     slots: int
     sampled_regions: int
     regions: int
@@ -140,7 +148,8 @@ def make_plan(
         loaded = max(tile.channels for tile in tiles)
         extent = max(f.extent for f in features)
         for strip in range(tallest, 0, -1):
-            tile_bytes = _tile_bytes(loader, loaded, side, strip * CELL, extent)
+            item = 8 if wide_tiles(raster, features) else 4
+            tile_bytes = _tile_bytes(loader, loaded, side, strip * CELL, extent, item)
             needed = max(2 * unit + work + tile_bytes, region)
             if (allowed is None or needed <= allowed) and unit <= UNIT_BYTES:
                 fits.append((group, strip * CELL, needed, unit))
@@ -173,6 +182,7 @@ def make_plan(
         side=side,
         strip=strip,
         group=group,
+        wide=wide_tiles(raster, features),
         slots=slots,
         sampled_regions=int(sample.chosen.sum(axis=1).max(initial=0)),
         regions=len(sample.regions),
@@ -226,12 +236,14 @@ def channels_a_unit(sample: RegionSample) -> int:
     return max(1, min(64, 2**22 // max(box.size for box in sample.regions)))
 
 
-def _tile_bytes(loader: TileLoader, channels: int, side: int, strip: int, extent: int) -> int:
+def _tile_bytes(
+    loader: TileLoader, channels: int, side: int, strip: int, extent: int, item: int
+) -> int:
     height = min(strip + extent, loader.raster[0])
     width = min(side + extent, loader.raster[1])
     masks = height * width * (channels if loader.may_miss else 1)
     marks = channels * (height // CELL + 1) * (width // CELL + 1)
-    return channels * height * width * 4 + masks + marks + loader.peak_bytes((height, width))
+    return channels * height * width * item + masks + marks + loader.peak_bytes((height, width))
 
 
 def _region_bytes(

@@ -37,7 +37,7 @@ def _window(x, ok, sd, floor):
     values = x[ok]
     centred = np.where(ok, x - values.mean(), 0.0)
     ss = float((centred**2).sum())
-    if np.ptp(values) <= 1e-9 * np.abs(values).max():
+    if np.ptp(values) <= 1e-12 * np.abs(values).max():
         return np.zeros_like(centred), 0.0
     k2 = ss / (ss + floor**2 * sd**2 * x.size)
     return centred * np.sqrt(k2 / ss), k2
