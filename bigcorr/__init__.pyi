@@ -1,6 +1,8 @@
 from . import measures as measures
 from .maps import gaussian_blur as gaussian_blur
+from .maps import mean_ssim as mean_ssim
 from .maps import ncc as ncc
+from .maps import ssim as ssim
 from .pairs.api import pairwise as pairwise
 from .pairs.ranking import rank_pairs as rank_pairs
 from .raster import open_raster as open_raster

@@ -83,7 +83,7 @@ def test_help_and_import_load_nothing_heavy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ingest", "info", "simulate", "ncc", "blur", "pairs", "rank", "report", "run", "demo"],
+    ["ingest", "info", "simulate", "ncc", "ssim", "blur", "pairs", "rank", "report", "run", "demo"],
 )
 def test_every_command_explains_itself(name: str, tmp_path: Path) -> None:
     done = bigcorr(name, "--help", cwd=tmp_path)
@@ -344,6 +344,10 @@ def test_maps_are_the_library_s(files: Path, tmp_path: Path) -> None:
     stack = np.load(files / "stack.npy")
     for arguments, expected in (
         (["ncc", "stack.npy#0", "stack.npy#2", "--window", "5"], bc.ncc(stack[0], stack[2], 5)),
+        (
+            ["ssim", "stack.npy#0", "stack.npy#1", "--window", "5", "--data-range", "9"],
+            bc.ssim(stack[0], stack[1], 5, 9),
+        ),
         (["blur", "stack.npy", "--sigma", "1.5"], bc.gaussian_blur(stack, 1.5)),
     ):
         out = tmp_path / f"{arguments[0]}.zarr"
