@@ -1,8 +1,8 @@
 """Standardised tiles and their cells: from blurred pixels to the rows of a Gram matrix.
 
 A tile of one channel becomes ``z = (x - offset) / scale``, in float32 or, where rasters are small,
-float64; 32 x 32 cells of it become rows of 1024 numbers, the slice of every matrix product. Nothing here
-knows of channels' names, files or measures.
+float64; 32 x 32 cells of it become rows of 1024 numbers, the slice of every matrix product. Nothing
+here knows of channels' names, files or measures.
 """
 
 from __future__ import annotations
