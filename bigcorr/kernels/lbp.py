@@ -80,8 +80,9 @@ def lbp_tile(
         panel,
         kept(k * panel, "lbp fractions").reshape(k, panel),
         kept(slots * k * panel, "lbp ring").reshape(slots, k, panel),
-        kept(2 * panel, "lbp work").reshape(2, panel),
-        out.view(np.uint8),
+        kept(panel, "lbp patterns").view(np.uint64),
+        kept(2 * panel, "lbp moments").reshape(2, panel),
+        out,
     )
     return out
 
@@ -89,7 +90,7 @@ def lbp_tile(
 def work_bytes(points: int, radius: float, width: int) -> int:
     """Bytes that `lbp_tile` holds at most beside its tile and its result."""
     slots, k, panel = _plan(circle(points, radius), width)
-    return 8 * panel * (k * (slots + 1) + 2) + 2 ** min(points, 16) * 10
+    return 8 * panel * (k * (slots + 1) + 3) + 2 ** min(points, 16) * 10
 
 
 def _plan(ring: Circle, width: int) -> tuple[int, int, int]:
@@ -159,7 +160,7 @@ def _variance(
     points: int,
     total: NDArray[np.float64],
     squares: NDArray[np.float64],
-    out: NDArray[np.float64],
+    out: NDArray[Any],
 ) -> None:
     for j in range(out.size):
         variance = (squares[j] - (total[j] * total[j]) / points) / points
@@ -167,21 +168,9 @@ def _variance(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _store(codes: NDArray[np.uint64], line: NDArray[np.uint8], itemsize: int) -> None:
-    """Codes into the bytes of one row of the result, whose items are unsigned."""
-    if itemsize == 1:
-        for j in range(codes.size):
-            line[j] = codes[j]
-    elif itemsize == 2:
-        line2 = line.view(np.uint16)
-        for j in range(codes.size):
-            line2[j] = codes[j]
-    elif itemsize == 4:
-        line4 = line.view(np.uint32)
-        for j in range(codes.size):
-            line4[j] = codes[j]
-    else:
-        line.view(np.uint64)[:] = codes
+def _store(codes: NDArray[np.uint64], out: NDArray[Any]) -> None:
+    for j in range(out.size):
+        out[j] = codes[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -197,12 +186,12 @@ def _lbp(
     panel: int,
     fractions: NDArray[np.float64],
     ring: NDArray[np.float64],
-    work: NDArray[np.float64],
-    out: NDArray[np.uint8],
+    pattern_row: NDArray[np.uint64],
+    moment_rows: NDArray[np.float64],
+    out: NDArray[Any],
 ) -> None:
     """The whole tile, one panel of columns after the other, each streamed row by row."""
     width = image.shape[1] - 2 * halo[1]
-    itemsize = out.shape[1] // width
     points = dy.size
     slots = ring.shape[0]
     shift_y, shift_x = np.empty(points, np.int64), np.empty(columns.size, np.int64)
@@ -225,9 +214,10 @@ def _lbp(
             if y < 0:
                 continue
             centre = image[y + halo[0], x0 + halo[1] : x0 + halo[1] + n]
-            total, squares = work[0, :n], work[1, :n]
-            patterns = total.view(np.uint64)
-            work[:, :n] = 0.0
+            patterns, total, squares = pattern_row[:n], moment_rows[0, :n], moment_rows[1, :n]
+            for j in range(n):
+                patterns[j] = 0
+                total[j] = squares[j] = 0.0
             for i in range(points):
                 at = (origin[0] + y) + dy[i]
                 fraction = at - np.floor(at)
@@ -243,9 +233,9 @@ def _lbp(
                     _add(top, bottom, fraction, total, squares)
                 else:
                     _compare(top, bottom, fraction, centre, np.uint64(1) << np.uint64(i), patterns)
-            line = out[y, x0 * itemsize : (x0 + n) * itemsize]
+            line = out[y, x0 : x0 + n]
             if method == 4:
-                _variance(points, total, squares, line.view(np.float64))
+                _variance(points, total, squares, line)
             else:
                 encode(patterns, method, points, table)
-                _store(patterns, line, itemsize)
+                _store(patterns, line)
