@@ -73,8 +73,8 @@ class Operator(Protocol):
     def out_dtype(self, *dtypes: Any) -> np.dtype[Any]:
         """Dtype of the result."""
 
-    def tile(self, *layers: Layer) -> NDArray[Any]:
-        """The result for one tile, from layers that are padded by `halo`."""
+    def tile(self, *layers: Layer, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The result for one tile, from layers that are padded by `halo`; in `out` if given."""
 
     def tile_bytes(self, tile: Shape, *dtypes: Any) -> int:
         """Most bytes that `tile` holds at a time, for a result of shape `tile`."""
@@ -128,7 +128,7 @@ class NCC:
             return EQUAL
         return gaussian_weights(self.window / SIDE_OF_SIGMA, self.window // 2)
 
-    def tile(self, *layers: Layer) -> NDArray[np.float32]:
+    def tile(self, *layers: Layer, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         from bigcorr.kernels.ncc import ncc_tile
 
         a, b = layers
@@ -141,6 +141,7 @@ class NCC:
             self.min_valid,
             taps=self.taps(),
             exact=self._exact(a.pixels.dtype, b.pixels.dtype),
+            out=out,
         )
 
     def tile_bytes(self, tile: Shape, *dtypes: Any) -> int:
@@ -208,15 +209,14 @@ class GaussianBlur:
         y, x = self.sigmas
         return gaussian_taps(y, self.truncate), gaussian_taps(x, self.truncate)
 
-    def tile(self, *layers: Layer) -> NDArray[Any]:
+    def tile(self, *layers: Layer, out: NDArray[Any] | None = None) -> NDArray[Any]:
         from bigcorr.kernels.gaussian import blur_tile, blur_tile_masked
 
         (layer,) = layers
         pixels = layer.pixels
-        out = np.empty(
-            [n - 2 * r for n, r in zip(pixels.shape, self.halo, strict=True)],
-            self.out_dtype(pixels.dtype),
-        )
+        if out is None:
+            shape = [n - 2 * r for n, r in zip(pixels.shape, self.halo, strict=True)]
+            out = np.empty(shape, self.out_dtype(pixels.dtype))
         missing = missing_pixels(layer)
         if missing is None:
             return blur_tile(pixels, *self.taps(), out=out)
@@ -280,7 +280,7 @@ def compute_box(
             if beyond is not None:
                 valid = ~beyond if valid is None else valid & ~beyond
             padded.append(layer._replace(pixels=pixels, valid=valid, origin=origin, raster=shape))
-        out[part.slices] = op.tile(*padded)
+        op.tile(*padded, out=out[part.slices])
     return out
 
 

@@ -92,36 +92,45 @@ class LocalBinaryPattern:
             return None
         return int(np.iinfo(self.out_dtype(*dtypes)).max)
 
-    def tile(self, *layers: Layer) -> NDArray[Any]:
+    def tile(self, *layers: Layer, out: NDArray[Any] | None = None) -> NDArray[Any]:
         from bigcorr.kernels.lbp import lbp_tile
 
         (layer,) = layers
         halo = self.halo
         missing = missing_pixels(layer)
-        pixels = layer.pixels.astype(np.float64)
+        pixels = layer.pixels.astype(np.float64, order="C")
         if layer.raster is not None:
             for strip in _beyond(layer.pixels.shape, layer.origin, layer.raster):
                 pixels[strip] = 0.0
                 if missing is not None:
                     missing[strip] = False
         height, width = (n - 2 * r for n, r in zip(pixels.shape, halo, strict=True))
-        out = np.empty((height, width), self.out_dtype(layer.pixels.dtype))
+        result = np.empty((height, width), self.out_dtype(layer.pixels.dtype))
         if missing is not None:
             pixels[missing] = 0.0
         first = layer.origin[0] + halo[0], layer.origin[1] + halo[1]
-        lbp_tile(pixels, self.points, self.radius, self.method, first, out)
+        lbp_tile(pixels, self.points, self.radius, self.method, first, result)
         if missing is not None and missing.any():
-            if self.method != "var" and np.iinfo(out.dtype).max < self.codes:
-                raise InputError(
-                    f"may_miss: got False for pixels of dtype {layer.pixels.dtype} of which some "
-                    f"are missing, and {out.dtype} has no value left for them: takes True"
-                )
-            touched = np.zeros(out.shape, bool)
-            for dy, dx in self._circle.footprint:
-                y, x = halo[0] + dy, halo[1] + dx
-                touched |= missing[y : y + height, x : x + width]
-            out[touched] = np.nan if self.method == "var" else np.iinfo(out.dtype).max
+            self._put_mark(missing, result)
+        if out is None:
+            return result
+        out[...] = result
         return out
+
+    def _put_mark(self, missing: NDArray[np.bool_], result: NDArray[Any]) -> None:
+        """Mark what has a missing pixel in its footprint; `missing` is padded by `halo`."""
+        mark = np.nan if self.method == "var" else np.iinfo(result.dtype).max
+        if self.method != "var" and mark < self.codes:
+            raise InputError(
+                f"may_miss: got False for pixels of which some are missing, and {result.dtype} "
+                "has no value left for them: takes True"
+            )
+        height, width = result.shape
+        touched = np.zeros(result.shape, bool)
+        for dy, dx in self._circle.footprint:
+            y, x = self.halo[0] + dy, self.halo[1] + dx
+            touched |= missing[y : y + height, x : x + width]
+        result[touched] = mark
 
     def tile_bytes(self, tile: Shape, *dtypes: Any) -> int:
         from bigcorr.kernels.lbp import work_bytes

@@ -103,7 +103,7 @@ class SSIM:
     def out_dtype(self, *dtypes: Any) -> np.dtype[Any]:
         return np.dtype(np.float32)
 
-    def tile(self, *layers: Layer) -> NDArray[np.float32]:
+    def tile(self, *layers: Layer, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         from bigcorr.kernels.gaussian import gaussian_taps
         from bigcorr.kernels.moments import EQUAL
         from bigcorr.kernels.ssim import ssim_tile
@@ -121,6 +121,7 @@ class SSIM:
             self.min_valid,
             taps=gaussian_taps(self.sigma, TRUNCATE) if self.gaussian_weights else EQUAL,
             sample=self.use_sample_covariance,
+            out=out,
         )
 
     def tile_bytes(self, tile: Shape, *dtypes: Any) -> int:

@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.fused import fma
+from bigcorr.kernels.rows import rows_of, target_rows
 from bigcorr.kernels.scratch import kept
 
 _PITCH = 520
@@ -28,6 +29,8 @@ _ROWS = 8
 """Rows that are pushed into the sums at once."""
 _GROUP = 4
 """Sums that take them at once: what is loaded serves 32 steps."""
+_STRETCH = 128
+"""Pixels that are looked at together for whether any is not zero."""
 _MARGIN = 16
 """Zeros around the taps along y: a block of rows reaches a little beyond the taps' support."""
 
@@ -95,11 +98,12 @@ def blur_tile(
     if padded.dtype not in _NATIVE:
         small = padded.dtype.itemsize <= 2
         padded = padded.astype(np.float32 if small else np.float64)
-    padded = np.ascontiguousarray(padded)
+    pixels, pitch = rows_of(padded)
     panels = -(-shape[1] // _PANEL)
     _blur(
-        padded,
-        _occupied_spans(padded),
+        pixels,
+        pitch,
+        _occupied_spans(pixels, pitch, padded.shape),
         _with_margin(taps_y),
         radius_y,
         taps_x,
@@ -107,7 +111,8 @@ def blur_tile(
         -(-shape[1] // max(panels, 1)),
         kept(_sums_size(radius_y), "gaussian sums"),
         kept(_ROWS * _PITCH, "gaussian rows"),
-        out,
+        *target_rows(out),
+        shape[1],
     )
     return out
 
@@ -170,15 +175,26 @@ def _sums_size(radius: int) -> int:
     return groups * _GROUP * _PITCH
 
 
-def _occupied_spans(padded: NDArray[Any]) -> NDArray[np.int64]:
+@njit(cache=True, nogil=True)
+def _occupied_spans(pixels: NDArray[Any], pitch: int, shape: tuple[int, int]) -> NDArray[np.int64]:
     """For each row, columns outside which it is zero; an empty span where all of it is.
 
-    Looked up by whole words of memory, so a span may be some pixels too wide.
+    Looked up by stretches, so a span may be some pixels too wide.
     """
-    words = padded.reshape(-1).view(np.uint8)
-    words = words[: words.size // 8 * 8].view(np.uint64)
-    spans = np.empty((padded.shape[0], 2), np.int64)
-    _find_spans(words, padded.shape[1], padded.itemsize, spans)
+    height, width = shape
+    spans = np.zeros((height, 2), np.int64)
+    for y in range(height):
+        first, last = width, 0
+        for start in range(0, width, _STRETCH):
+            stop = min(start + _STRETCH, width)
+            part, count = pixels[y * pitch + start : y * pitch + stop], 0
+            for j in range(part.size):
+                count += part[j] != 0
+            if count:
+                first = min(first, start)
+                last = stop
+        if first < last:
+            spans[y, 0], spans[y, 1] = first, last
     return spans
 
 
@@ -199,33 +215,6 @@ def normalise(
     with np.errstate(invalid="ignore", divide="ignore"):
         np.divide(total, weight, out=total, where=weight != whole)
     total[weight == 0] = np.nan
-
-
-@njit(cache=True, nogil=True)
-def _find_spans(
-    words: NDArray[np.uint64], width: int, itemsize: int, spans: NDArray[np.int64]
-) -> None:
-    row_bytes = width * itemsize
-    rows = spans.shape[0]
-    for row in range(rows):
-        begin = row * row_bytes // 8
-        end = min(((row + 1) * row_bytes + 7) // 8, words.size)
-        first, last = end, begin
-        for start in range(begin, end, 64):
-            stop = min(start + 64, end)
-            found, part = np.uint64(0), words[start:stop]
-            for i in range(part.size):
-                found |= part[i]
-            if found:
-                first = min(first, start)
-                last = stop
-        # Bytes after the last whole word belong to the last row and were not looked at.
-        if row == rows - 1 and rows * row_bytes % 8:
-            last = end + 1
-        spans[row, 0] = max(0, (first * 8 - row * row_bytes) // itemsize)
-        spans[row, 1] = min(width, -((row * row_bytes - last * 8) // itemsize))
-        if first >= last:
-            spans[row, 0] = spans[row, 1] = 0
 
 
 @njit(cache=True, nogil=True)
@@ -360,7 +349,8 @@ def _write_row(sums: NDArray[np.float64], lo: int, hi: int, out: NDArray[Any]) -
 
 @njit(cache=True, nogil=True)
 def _blur(
-    padded: NDArray[Any],
+    pixels: NDArray[Any],
+    pitch: int,
     spans: NDArray[np.int64],
     taps_y: NDArray[np.float64],
     radius_y: int,
@@ -370,14 +360,17 @@ def _blur(
     sums: NDArray[np.float64],
     rows: NDArray[np.float64],
     out: NDArray[Any],
+    pitch_out: int,
+    width: int,
 ) -> None:
     """Both passes, one panel of columns after the other, eight input rows at a time.
 
     The sums along y that are under way go round in `sums`, in groups of four outputs. A group is
     written out, and cleared, once the last row in its reach has been pushed.
     """
-    height, width = out.shape
     reach_x, reach_y = taps_x.size - 1, 2 * radius_y
+    below = spans.shape[0]
+    height = below - reach_y
     size = sums.size // (_GROUP * _PITCH)
     source = np.empty(panel + reach_x)
     touched = np.empty((size, 2), np.int64)  # columns of a group's sums that are not zero
@@ -389,15 +382,15 @@ def _blur(
         for g in range(size):
             touched[g, 0], touched[g, 1] = n, 0
         finished = 0
-        for y0 in range(0, padded.shape[0], _ROWS):
-            y1 = min(y0 + _ROWS, padded.shape[0])
+        for y0 in range(0, below, _ROWS):
+            y1 = min(y0 + _ROWS, below)
             lo, hi, count = n, 0, 0
             for y in range(y0, y1):
                 first = max(spans[y, 0] - x0, 0)
                 last = min(spans[y, 1] - x0, n + reach_x)
                 active[y - y0] = first < last
                 if first < last:
-                    line = padded[y, x0 : x1 + reach_x]
+                    line = pixels[y * pitch + x0 : y * pitch + x1 + reach_x]
                     at = (y - y0) * _PITCH
                     _sum_row(line, first, last, taps_x, reversed_taps, source, rows[at : at + n])
                     lo = min(lo, max(0, first - reach_x) // 8 * 8)
@@ -435,15 +428,14 @@ def _blur(
                         taps_y[_MARGIN + y0 + i - y],
                     )
 
-            while finished < height and (
-                y1 == padded.shape[0] or finished + _GROUP - 1 + reach_y < y1
-            ):
+            while finished < height and (y1 == below or finished + _GROUP - 1 + reach_y < y1):
                 g = (finished // _GROUP) % size
                 lo, hi = touched[g, 0], max(touched[g, 0], touched[g, 1])
                 for i in range(_GROUP):
                     slot = (g * _GROUP + i) * _PITCH
                     if finished + i < height:
-                        _write_row(sums[slot : slot + n], lo, hi, out[finished + i, x0:x1])
+                        start = (finished + i) * pitch_out
+                        _write_row(sums[slot : slot + n], lo, hi, out[start + x0 : start + x1])
                     _clear(sums[slot + lo : slot + hi])
                 touched[g, 0], touched[g, 1] = n, 0
                 finished += _GROUP

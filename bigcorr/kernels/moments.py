@@ -99,9 +99,9 @@ def _pitch(panel: int, size: int) -> int:
 
 
 def as_floats(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Both tiles as contiguous floats of one kind: the smaller that holds every value."""
+    """Both tiles as floats of one kind: the smaller that holds every value."""
     dtype = np.result_type(_float_of(a), _float_of(b))
-    return np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
+    return a.astype(dtype, copy=False), b.astype(dtype, copy=False)
 
 
 def _float_of(x: NDArray[Any]) -> type[np.floating]:

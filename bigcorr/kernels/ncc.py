@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from bigcorr.kernels import moments
 from bigcorr.kernels.fused import fma
 from bigcorr.kernels.moments import EQUAL, Room, Window
+from bigcorr.kernels.rows import rows_of, target_rows
 from bigcorr.kernels.window_sums import sliding_extreme
 
 CONDITION_FLOOR = 1e-8
@@ -99,8 +100,9 @@ def ncc_tile(
     masked = not (moments.all_finite(a) and moments.all_finite(b))
     plan = moments.plan_window(window, taps)
     again = _ncc(
-        a,
-        b,
+        *rows_of(a),
+        *rows_of(b),
+        a.shape[0],
         float(offset_a),
         float(offset_b),
         plan,
@@ -108,7 +110,8 @@ def ncc_tile(
         moments.least_weight(plan, min_valid),
         0.0 if exact else CONDITION_FLOOR,
         moments.make_room(plan, shape[1], 6 if masked else 5),
-        out,
+        *target_rows(out),
+        shape[1],
     )
     if again:
         _work_out_again(a, b, window, taps if taps.size else np.ones(window), masked, out)
@@ -162,7 +165,10 @@ def _correlate(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _ncc(
     a: NDArray[Any],
+    pitch_a: int,
     b: NDArray[Any],
+    pitch_b: int,
+    rows: int,
     offset_a: float,
     offset_b: float,
     window: Window,
@@ -171,9 +177,11 @@ def _ncc(
     floor: float,
     room: Room,
     out: NDArray[np.float32],
+    pitch_out: int,
+    width: int,
 ) -> int:
     """The whole tile, one panel of columns after the other, each streamed row by row."""
-    width, reach, pitch = out.shape[1], window.size - 1, room.pitch
+    reach, pitch = window.size - 1, room.pitch
     first = moments.first_slots(window.tree.depth)
     total = room.total
     whole = np.full(room.panel, window.total)
@@ -181,14 +189,16 @@ def _ncc(
     for x0 in range(0, width, room.panel):
         x1 = min(x0 + room.panel, width)
         n = x1 - x0
-        for row in range(a.shape[0]):
-            line_a, line_b = a[row, x0 : x1 + reach], b[row, x0 : x1 + reach]
+        for row in range(rows):
+            line_a = a[row * pitch_a + x0 : row * pitch_a + x1 + reach]
+            line_b = b[row * pitch_b + x0 : row * pitch_b + x1 + reach]
             if not moments.take_row(
                 line_a, line_b, offset_a, offset_b, False, masked, row, window, first, room
             ):
                 continue
             weight = total[5 * pitch : 5 * pitch + n] if masked else whole[:n]
-            line = out[row - reach, x0:x1]
+            at = (row - reach) * pitch_out
+            line = out[at + x0 : at + x1]
             again += _correlate(
                 weight,
                 total[:n],

@@ -46,7 +46,7 @@ def gather(
     Returns
     -------
     ndarray, shape (h + 2 halo_y, w + 2 halo_x)
-        C-contiguous; it may share memory with `array`.
+        A part of `array` itself where the padded tile lies inside the raster.
 
     Examples
     --------
@@ -58,8 +58,7 @@ def gather(
     inside = padded.clipped(shape)
     source = array[inside.relative_to(held).slices]
     if inside == padded:
-        # A copy where memory is read-only (a mapped file): the kernels need compiling only once.
-        return np.require(source, requirements=["C", "W"])
+        return source
     fold = nearest_indices if boundary == "nan" else _FOLDS[boundary]
     rows = fold(padded.y0, padded.y1, shape[0]) - inside.y0
     columns = fold(padded.x0, padded.x1, shape[1]) - inside.x0

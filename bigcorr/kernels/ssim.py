@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bigcorr.kernels import moments
 from bigcorr.kernels.moments import EQUAL, Room, Window
+from bigcorr.kernels.rows import rows_of, target_rows
 
 
 class Terms(NamedTuple):
@@ -88,8 +89,9 @@ def ssim_tile(
     masked = not (moments.all_finite(a) and moments.all_finite(b))
     plan = moments.plan_window(window, taps)
     _ssim(
-        a,
-        b,
+        *rows_of(a),
+        *rows_of(b),
+        a.shape[0],
         float(offset_a),
         float(offset_b),
         plan,
@@ -97,7 +99,8 @@ def ssim_tile(
         moments.least_weight(plan, min_valid),
         Terms(float(c1), float(c2), window * window / plan.total, float(sample)),
         moments.make_room(plan, shape[1], 5 if masked else 4),
-        out,
+        *target_rows(out),
+        shape[1],
     )
     return out
 
@@ -154,7 +157,10 @@ def _compare(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _ssim(
     a: NDArray[Any],
+    pitch_a: int,
     b: NDArray[Any],
+    pitch_b: int,
+    rows: int,
     offset_a: float,
     offset_b: float,
     window: Window,
@@ -163,9 +169,11 @@ def _ssim(
     terms: Terms,
     room: Room,
     out: NDArray[np.float32],
+    pitch_out: int,
+    width: int,
 ) -> None:
     """The whole tile, one panel of columns after the other, each streamed row by row."""
-    width, reach, pitch = out.shape[1], window.size - 1, room.pitch
+    reach, pitch = window.size - 1, room.pitch
     first = moments.first_slots(window.tree.depth)
     total = room.total
     whole = np.full(room.panel, window.total)
@@ -174,8 +182,9 @@ def _ssim(
     for x0 in range(0, width, room.panel):
         x1 = min(x0 + room.panel, width)
         n = x1 - x0
-        for row in range(a.shape[0]):
-            line_a, line_b = a[row, x0 : x1 + reach], b[row, x0 : x1 + reach]
+        for row in range(rows):
+            line_a = a[row * pitch_a + x0 : row * pitch_a + x1 + reach]
+            line_b = b[row * pitch_b + x0 : row * pitch_b + x1 + reach]
             if not moments.take_row(
                 line_a, line_b, offset_a, offset_b, True, masked, row, window, first, room
             ):
@@ -183,7 +192,8 @@ def _ssim(
             weight = total[4 * pitch : 4 * pitch + n] if masked else whole[:n]
             if masked:
                 _factors(weight, terms, mean[:n], variance[:n])
-            line = out[row - reach, x0:x1]
+            at = (row - reach) * pitch_out
+            line = out[at + x0 : at + x1]
             _compare(weight, mean[:n], variance[:n], total, pitch, offset_a, offset_b, terms, line)
             if masked:
                 for j in range(n):

@@ -1,0 +1,59 @@
+"""The rows of an image as one stretch of memory, whether or not other pixels lie between them.
+
+Kernels walk tiles row by row. Taken so, a tile may be a part of a larger array, which is neither
+copied before nor written to twice, and loops still see rows without gaps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+
+def is_rows(image: NDArray[Any]) -> bool:
+    """Whether `rows_of` takes an array as it is."""
+    y, x = image.strides
+    item = image.itemsize
+    without_gaps = (x == item or image.shape[1] == 1) and (
+        image.shape[0] == 1 or (y >= item * image.shape[1] and y % item == 0)
+    )
+    return bool(without_gaps and image.flags.aligned and image.flags.writeable and image.size)
+
+
+def rows_of(image: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """The pixels from the first to the last, and from one row to the next.
+
+    An array whose rows have gaps, or that is read-only (a mapped file: loops would have to be
+    compiled for it once more), is copied.
+
+    Returns
+    -------
+    flat : ndarray of one dimension
+        Row y is ``flat[y * pitch : y * pitch + width]``.
+    pitch : int
+
+    Examples
+    --------
+    >>> image = np.arange(20).reshape(4, 5)
+    >>> flat, pitch = rows_of(image[1:3, 2:4])
+    >>> flat[pitch : pitch + 2], pitch
+    (array([12, 13]), 5)
+    """
+    if not is_rows(image):
+        image = np.array(image, order="C")
+    height, width = image.shape
+    pitch = image.strides[0] // image.itemsize if height > 1 else width
+    return as_strided(image, ((height - 1) * pitch + width,), (image.itemsize,)), pitch
+
+
+def target_rows(image: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """`rows_of` an array to be written to, which is never copied."""
+    if not is_rows(image):
+        raise ValueError(
+            f"out: got strides {image.strides} for {image.itemsize} bytes a pixel, takes rows "
+            "without gaps that can be written to"
+        )
+    return rows_of(image)
