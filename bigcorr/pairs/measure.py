@@ -7,6 +7,7 @@ into a matrix. Adding a measure is adding one file with both. No I/O and no dask
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 
 from bigcorr.pairs.selection import Selection
 from bigcorr.tiles import Box
+
+Timer = defaultdict[str, float]
+"""Seconds by what they were spent on."""
 
 Partial = dict[str, NDArray[np.float64]]
 """Sums by name; partials of disjoint tiles add up element by element."""
@@ -81,8 +85,8 @@ class Features(Protocol):
         """Whether float32 values are not enough for it."""
         ...
 
-    def add(self, tile: PairTile, selection: Selection, partial: Partial) -> None:
-        """Add the tile's sums to `partial`."""
+    def add(self, tile: PairTile, selection: Selection, partial: Partial, timer: Timer) -> None:
+        """Add the tile's sums to `partial`, and the seconds to `timer`."""
         ...
 
     def workspace_bytes(self, channels: int) -> int:

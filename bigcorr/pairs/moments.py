@@ -6,6 +6,7 @@ miss different pixels.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import CELL, cell_rows
-from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial
+from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Timer
 from bigcorr.pairs.products import add_gram, mirror
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.tiles import Box, grid
@@ -44,7 +45,9 @@ class Moments:
     def wide(self) -> bool:
         return False
 
-    def add(self, tile: PairTile, selection: Selection, partial: Partial) -> None:
+    def add(self, tile: PairTile, selection: Selection, partial: Partial, timer: Timer) -> None:
+        started = time.perf_counter()
+        products = 0.0
         if not partial:
             channels = selection.channels
             partial["n"] = np.zeros(1)
@@ -67,7 +70,11 @@ class Moments:
             if len(active):
                 a = rows[: len(active)]
                 cell_rows(tile.z, active, *box, a, partial["sum"], partial["square"])
+                start = time.perf_counter()
                 add_gram(partial["product"], a, a, active, selection)
+                products += time.perf_counter() - start
+        timer["GEMM"] += products
+        timer["features"] += time.perf_counter() - started - products
 
     @staticmethod
     def _add_differing(

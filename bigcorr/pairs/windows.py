@@ -6,6 +6,7 @@ weighted by its contrast, so broad gradients and absolute levels do not count.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL
 from bigcorr.kernels.patches import CONSTANT, patch_rows
-from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial
+from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Timer
 from bigcorr.pairs.products import add_gram, mirror
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.tiles import lattice
@@ -51,7 +52,9 @@ class Patches:
     def wide(self) -> bool:
         return self.contrast_floor < LOW_FLOOR
 
-    def add(self, tile: PairTile, selection: Selection, partial: Partial) -> None:
+    def add(self, tile: PairTile, selection: Selection, partial: Partial, timer: Timer) -> None:
+        started = time.perf_counter()
+        products = 0.0
         if not partial:
             partial["weight"] = np.zeros(selection.channels)
             partial["product"] = np.zeros(selection.shape)
@@ -80,8 +83,8 @@ class Patches:
             candidates = self._candidates(tile, y, int(corners[0]), int(corners[-1]) + window)
             weights[:] = 0
             alive[:] = 1
-            for start in range(0, count_x, batch):
-                part = corners[start : start + batch]
+            for first in range(0, count_x, batch):
+                part = corners[first : first + batch]
                 active = candidates.copy()
                 width = len(part) * area
                 slice_weights = np.zeros((channels, len(part)), kind)
@@ -91,9 +94,10 @@ class Patches:
                     floors,
                     CONSTANT[kind], rows, slice_weights, slice_alive,
                 )  # fmt: skip
-                weights[:, start : start + len(part)] = slice_weights
-                alive[:, start : start + len(part)] = slice_alive
+                weights[:, first : first + len(part)] = slice_weights
+                alive[:, first : first + len(part)] = slice_alive
                 if kept:
+                    start = time.perf_counter()
                     active = active[:kept]
                     if area <= SLICE:
                         a = rows[:kept, :width]
@@ -102,10 +106,15 @@ class Patches:
                         for cut in cuts:
                             a = rows[:kept, cut : min(cut + cuts.step, area)]
                             add_gram(partial["product"], a, a, active, selection)
+                    products += time.perf_counter() - start
             if len(tile.valid) == 1:
                 # One mask for all: what patch_rows said of the channels that it looked at.
                 alive[:] = alive[candidates[0]] if len(candidates) else 0
+            start = time.perf_counter()
             self._add_weights(weights, alive, selection, partial)
+            products += time.perf_counter() - start
+        timer["GEMM"] += products
+        timer["features"] += time.perf_counter() - started - products
 
     @staticmethod
     def _candidates(tile: PairTile, y: int, x0: int, x1: int) -> NDArray[np.int64]:

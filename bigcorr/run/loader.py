@@ -7,7 +7,6 @@ tile, because the raster's edge is folded by global indices and the kernels do n
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.gaussian import blur_tile, blur_tile_masked, gaussian_taps, normalise
+from bigcorr.pairs.measure import Timer
 from bigcorr.raster.base import RasterSource
 from bigcorr.raster.mask import Mask
 from bigcorr.tiles import Box, reflect_indices
-
-Timer = defaultdict[str, float]
-"""Seconds by what they were spent on."""
 
 READ_BYTES = 24 * 2**20
 """Most bytes of raw pixels read at once: channels are read in groups of about this size."""

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import CELL, mark_cells, standardise
-from bigcorr.pairs.measure import ChannelStatistics, Features, PairTile, Partial
+from bigcorr.pairs.measure import ChannelStatistics, Features, PairTile, Partial, Timer
 from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.statistics import region_moments
-from bigcorr.run.loader import TileLoader, Timer
+from bigcorr.run.loader import TileLoader
 from bigcorr.tiles import Box
 
 Arrays = dict[str, NDArray[Any]]
@@ -126,9 +126,7 @@ def pair_unit(
             _add_coarse(coarse, z, core, block, spec.coarse)
             timer["coarse"] += time.perf_counter() - start
         for features, partial in zip(spec.features, partials, strict=True):
-            start = time.perf_counter()
-            features.add(tile, spec.selection, partial)
-            timer[f"sums of {type(features).__name__.lower()}"] += time.perf_counter() - start
+            features.add(tile, spec.selection, partial, timer)
     out: Arrays = {
         f"{index}.{name}": array
         for index, partial in enumerate(partials)

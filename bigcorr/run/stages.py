@@ -7,6 +7,7 @@ what a unit computes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -89,12 +90,16 @@ def run_stage(
                 continue
             if merged not in waiting:
                 return
+            started = time.perf_counter()
             arrays = waiting.pop(merged)
             if arrays is None:
                 assert checkpoint is not None
                 arrays = checkpoint.read_unit(stage, merged)
             since += sum(array.nbytes for array in arrays.values())
             fold(total, merged, arrays)
+            total["time.merge"] = total.get("time.merge", np.array(0.0)) + (
+                time.perf_counter() - started
+            )
             merged += 1
             held = sum(array.nbytes for array in total.values())
             if checkpoint and merged not in ends and since > max(PREFIX_BYTES, 2 * held):
