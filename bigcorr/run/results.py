@@ -143,7 +143,7 @@ class PairResult:
             "sigmas": None if self.sigmas is None else [s and list(s) for s in self.sigmas],
             "parameters": {m.name: m.parameters for m in self.measures},
             "blas": _blas(),
-            "cpu": platform.processor() or platform.machine(),
+            "cpu": _cpu(),
             "pixel_size": self.source.attrs.get("pixel_size"),
             "truth": self.source.attrs.get("truth"),
             **self.attrs,
@@ -228,6 +228,18 @@ def _blas() -> str:
             kind = pool.get("architecture") or ""
             return f"{pool.get('internal_api')} {pool.get('version')} {kind}".strip()
     return "unknown"
+
+
+def _cpu() -> str:
+    """The kind of processor, as far as the system tells."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [
+                line.partition(":")[2].strip() for line in file if line.startswith("model name")
+            ]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _plain(value: Any) -> Any:
