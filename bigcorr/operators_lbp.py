@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.kernels.lbp_circle import METHODS, Circle, Method, circle, number_of_codes
 from bigcorr.kernels.pad import Boundary
+from bigcorr.kernels.scratch import kept
 from bigcorr.operators import Layer, check_dtype, missing_pixels, real_number, whole_number
 from bigcorr.tiles import Box, Shape
 
@@ -98,23 +99,22 @@ class LocalBinaryPattern:
         (layer,) = layers
         halo = self.halo
         missing = missing_pixels(layer)
-        pixels = layer.pixels.astype(np.float64, order="C")
+        pixels = kept(layer.pixels.size, "lbp tile").reshape(layer.pixels.shape)
+        pixels[...] = layer.pixels
         if layer.raster is not None:
             for strip in _beyond(layer.pixels.shape, layer.origin, layer.raster):
                 pixels[strip] = 0.0
                 if missing is not None:
                     missing[strip] = False
-        height, width = (n - 2 * r for n, r in zip(pixels.shape, halo, strict=True))
-        result = np.empty((height, width), self.out_dtype(layer.pixels.dtype))
+        if out is None:
+            shape = [n - 2 * r for n, r in zip(pixels.shape, halo, strict=True)]
+            out = np.empty(shape, self.out_dtype(layer.pixels.dtype))
         if missing is not None:
             pixels[missing] = 0.0
         first = layer.origin[0] + halo[0], layer.origin[1] + halo[1]
-        lbp_tile(pixels, self.points, self.radius, self.method, first, result)
+        lbp_tile(pixels, self.points, self.radius, self.method, first, out)
         if missing is not None and missing.any():
-            self._put_mark(missing, result)
-        if out is None:
-            return result
-        out[...] = result
+            self._put_mark(missing, out)
         return out
 
     def _put_mark(self, missing: NDArray[np.bool_], result: NDArray[Any]) -> None:

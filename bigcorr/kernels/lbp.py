@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from bigcorr.kernels.lbp_circle import METHODS, Circle, Method, circle
 from bigcorr.kernels.lbp_codes import code_table, encode
+from bigcorr.kernels.rows import rows_of
 from bigcorr.kernels.scratch import kept
 from bigcorr.tiles import Shape
 
@@ -49,7 +50,7 @@ def lbp_tile(
     origin : (int, int)
         Row and column in the raster of the tile's first pixel (behind the halo).
     out : ndarray, shape (h, w), optional
-        C-contiguous.
+        Its rows are without gaps.
     dtype : dtype
         Of the result where `out` is not given: float64 for "var", else unsigned and large enough.
 
@@ -82,7 +83,7 @@ def lbp_tile(
         kept(slots * k * panel, "lbp ring").reshape(slots, k, panel),
         kept(panel, "lbp patterns").view(np.uint64),
         kept(2 * panel, "lbp moments").reshape(2, panel),
-        out,
+        *rows_of(out),
     )
     return out
 
@@ -189,6 +190,7 @@ def _lbp(
     pattern_row: NDArray[np.uint64],
     moment_rows: NDArray[np.float64],
     out: NDArray[Any],
+    pitch: int,
 ) -> None:
     """The whole tile, one panel of columns after the other, each streamed row by row."""
     width = image.shape[1] - 2 * halo[1]
@@ -233,7 +235,7 @@ def _lbp(
                     _add(top, bottom, fraction, total, squares)
                 else:
                     _compare(top, bottom, fraction, centre, np.uint64(1) << np.uint64(i), patterns)
-            line = out[y, x0 : x0 + n]
+            line = out[y * pitch + x0 : y * pitch + x0 + n]
             if method == 4:
                 _variance(points, total, squares, line)
             else:
