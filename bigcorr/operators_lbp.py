@@ -107,7 +107,7 @@ class LocalBinaryPattern:
                 if missing is not None:
                     missing[strip] = False
         if out is None:
-            shape = [n - 2 * r for n, r in zip(pixels.shape, halo, strict=True)]
+            shape = [n - 2 * r for n, r in zip(layer.pixels.shape, halo, strict=True)]
             out = np.empty(shape, self.out_dtype(layer.pixels.dtype))
         if missing is not None:
             pixels[missing] = 0.0
