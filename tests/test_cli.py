@@ -83,7 +83,20 @@ def test_help_and_import_load_nothing_heavy(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ingest", "info", "simulate", "ncc", "ssim", "blur", "pairs", "rank", "report", "run", "demo"],
+    [
+        "ingest",
+        "info",
+        "simulate",
+        "ncc",
+        "ssim",
+        "blur",
+        "lbp",
+        "pairs",
+        "rank",
+        "report",
+        "run",
+        "demo",
+    ],
 )
 def test_every_command_explains_itself(name: str, tmp_path: Path) -> None:
     done = bigcorr(name, "--help", cwd=tmp_path)
@@ -148,6 +161,9 @@ BAD_INPUT = {
     "large window of pairs": (["pairs", "stack.npy", "-m", "ncc:window=64"], "window"),
     "sigma -1": (["pairs", "stack.npy", "--sigma", "-1"], "sigma"),
     "sigma -1 of a blur": (["blur", "stack.npy", "--sigma", "-1"], "sigma"),
+    "points 0": (["lbp", "stack.npy", "--points", "0"], "points"),
+    "radius -1": (["lbp", "stack.npy", "--radius", "-1"], "radius"),
+    "unknown method": (["lbp", "stack.npy", "--method", "circle"], "method"),
     "unknown measure": (["pairs", "stack.npy", "-m", "pearsn"], "pearson"),
     "unknown parameter": (["pairs", "stack.npy", "-m", "ncc:windo=8"], "window"),
     "memory": (["pairs", "stack.npy", "--memory", "much"], "memory"),
@@ -349,6 +365,10 @@ def test_maps_are_the_library_s(files: Path, tmp_path: Path) -> None:
             bc.ssim(stack[0], stack[1], 5, 9),
         ),
         (["blur", "stack.npy", "--sigma", "1.5"], bc.gaussian_blur(stack, 1.5)),
+        (
+            ["lbp", "stack.npy", "--radius", "1.5", "--method", "ror", "--nodata", "0"],
+            bc.local_binary_pattern(stack, 8, 1.5, "ror", nodata=0),
+        ),
     ):
         out = tmp_path / f"{arguments[0]}.zarr"
         done = bigcorr(*arguments, "-o", out, *ONE_PROCESS, cwd=files)
