@@ -8,9 +8,9 @@ storage in `run.map_job`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
@@ -18,7 +18,7 @@ from bigcorr.kernels.pad import Boundary
 from bigcorr.operators import NCC, GaussianBlur, Weights
 from bigcorr.operators_ssim import SSIM
 from bigcorr.wiring import Raster as Taken
-from bigcorr.wiring import apply, apply_to_planes, mean_inside, unwrap, wrap
+from bigcorr.wiring import apply, apply_to_planes, mean_inside, stack, unwrap, wrap
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -269,7 +269,7 @@ def _pair(a: Any, b: Any, nodata: float | None) -> list[Taken]:
 
 def gaussian_blur(
     a: Raster,
-    sigma: float | Sequence[float],
+    sigma: float | tuple[float, float] | list[Any],
     *,
     truncate: float = 4.0,
     method: Literal["separable", "fft"] = "separable",
@@ -282,8 +282,9 @@ def gaussian_blur(
     ----------
     a : ndarray, dask array or DataArray, shape (y, x) or (channel, y, x)
         Any real dtype of up to 64 bits; channels are blurred one by one.
-    sigma : float or (float, float)
-        Standard deviation in pixels, > 0; two numbers are (y, x).
+    sigma : float, tuple (float, float), or list of these
+        Standard deviation in pixels, > 0; a tuple is (y, x). A list gives all of its blurs along
+        a new first dimension "sigma", for which `a` is read once.
     truncate : float
         The kernel ends at ``int(truncate * sigma + 0.5)`` pixels.
     method : {"separable", "fft"}
@@ -299,7 +300,7 @@ def gaussian_blur(
 
     Returns
     -------
-    the same kind and shape as `a`
+    the same kind and shape as `a`; with the dimension "sigma" before it for a list
         float64 for float64, else float32; missing pixels are NaN.
 
     Raises
@@ -326,10 +327,18 @@ def gaussian_blur(
     array([0.0965, 0.1592, 0.0965], dtype=float32)
     """
     raster = unwrap("a", a, nodata)
-    op = GaussianBlur(sigma, truncate, fill)  # type: ignore[arg-type]
-    op.check(raster.data.dtype, shape=raster.shape)
+    several = isinstance(sigma, (list, np.ndarray))
+    sigmas = list(sigma) if isinstance(sigma, (list, np.ndarray)) else [sigma]
+    if not sigmas:
+        raise InputError("sigma: got an empty list, takes at least one number > 0")
+    ops = [GaussianBlur(each, truncate, fill) for each in sigmas]
     if method not in ("separable", "fft"):
         raise InputError(f"method: got {method!r}, takes 'separable' or 'fft'")
-    if method == "separable":
-        return wrap(apply(op, [raster]), a)
-    return wrap(apply_to_planes(op.whole, op.out_dtype(raster.data.dtype), raster), a)
+    blurred = []
+    for op in ops:
+        op.check(raster.data.dtype, shape=raster.shape)
+        if method == "separable":
+            blurred.append(apply(op, [raster]))
+        else:
+            blurred.append(apply_to_planes(op.whole, op.out_dtype(raster.data.dtype), raster))
+    return stack(blurred, a, "sigma", sigmas) if several else wrap(blurred[0], a)

@@ -168,7 +168,7 @@ class GaussianBlur:
 
     def __post_init__(self) -> None:
         given = self.sigma
-        pair = given if isinstance(given, (tuple, list, np.ndarray)) else (given, given)
+        pair = given if isinstance(given, tuple) else (given, given)
         takes = "one number > 0, or two of them as (y, x)"
         if len(pair) != 2:
             raise InputError(f"sigma: got {len(pair)} values, takes {takes}")

@@ -93,6 +93,31 @@ def wrap(data: Any, like: Any, name: str | None = None) -> Any:
     return xr.DataArray(data, like.coords, like.dims, name or like.name, attrs)
 
 
+def stack(planes: Sequence[Any], like: Any, dim: str, values: Sequence[Any]) -> Any:
+    """Results for several values of a parameter along a new first dimension, labelled as `wrap`.
+
+    A DataArray's new dimension has the values as its coordinate; where they are pairs (y, x), the
+    two coordinates ``<dim>_y`` and ``<dim>_x``.
+    """
+    if any(hasattr(plane, "dask") for plane in planes):
+        import dask.array as da
+
+        data = da.stack(planes)
+    else:
+        data = np.stack(planes)
+    if not hasattr(like, "dims"):
+        return data
+    labelled = wrap(planes[0], like).expand_dims(dim).isel({dim: [0] * len(planes)})
+    if any(isinstance(value, tuple) for value in values):
+        pairs = [value if isinstance(value, tuple) else (value, value) for value in values]
+        coords = {
+            f"{dim}_{axis}": (dim, [pair[k] for pair in pairs]) for k, axis in enumerate("yx")
+        }
+    else:
+        coords = {dim: (dim, list(values))}
+    return labelled.copy(data=data).assign_coords(coords)
+
+
 def apply(op: Operator, rasters: Sequence[Raster]) -> Any:
     """The operator's result on rasters of one shape, channel by channel where there are several."""
     if any(raster.lazy for raster in rasters):

@@ -161,6 +161,50 @@ def test_blur_equals_scipys_float64_result(dtype: str, sigma: Any) -> None:
     np.testing.assert_allclose(result, expected, atol=1e-6 * np.abs(a.astype(float)).max(), rtol=0)
 
 
+@pytest.mark.parametrize("method", ["separable", "fft"])
+def test_a_list_of_sigmas_gives_a_leading_dimension(method: Any) -> None:
+    a, sigmas = image((2, 40, 51), "float32", missing=0.02), [1, (2.0, 5.0), 30]
+    expected = np.stack([bc.gaussian_blur(a, sigma, method=method) for sigma in sigmas])
+    assert np.array_equal(bc.gaussian_blur(a, sigmas, method=method), expected, equal_nan=True)
+    lazy = da.from_array(a, chunks=(1, 13, 17))
+    blurred = bc.gaussian_blur(lazy, sigmas, method=method)
+    assert blurred.chunks == ((1, 1, 1), *lazy.chunks)
+    assert np.array_equal(blurred.compute(), expected, equal_nan=True)
+
+
+def test_a_list_of_sigmas_is_a_labelled_dimension() -> None:
+    coords = {"y": np.arange(9), "mask": (("y", "x"), np.ones((9, 8), bool))}
+    a = xr.DataArray(image((9, 8), "float32"), coords, ("y", "x"), "dapi", {"unit": "um"})
+    for given_ in (a, a.chunk(4)):
+        blurred = bc.gaussian_blur(given_, sigma=[1, 2, 4])
+        assert blurred.dims == ("sigma", "y", "x")
+        assert blurred.sigma.values.tolist() == [1, 2, 4]
+        assert (blurred.name, blurred.attrs, blurred.mask.dims) == ("dapi", a.attrs, ("y", "x"))
+        assert np.array_equal(blurred.sel(sigma=2), bc.gaussian_blur(a, 2))
+    pairs = bc.gaussian_blur(a, [(1, 2), 3])
+    assert (pairs.sigma_y.values.tolist(), pairs.sigma_x.values.tolist()) == ([1, 3], [2, 3])
+
+
+def test_several_sigmas_read_each_chunk_once() -> None:
+    read = []
+
+    def count(block: np.ndarray, block_id: Any = None) -> np.ndarray:
+        read.append(block_id)
+        return block
+
+    a = da.ones((60, 60), chunks=20, dtype=np.float32).map_blocks(count, dtype=np.float32)
+    read.clear()
+    bc.gaussian_blur(a, [1, 2, 4]).compute()
+    assert len(read) == 9
+
+
+def test_a_sigma_of_hundreds_of_pixels_is_taken() -> None:
+    a = image((60, 71), "float64")
+    for sigma in (150.0, [300.0]):
+        expected = ndimage.gaussian_filter(a, np.ravel(sigma)[0])
+        np.testing.assert_allclose(np.squeeze(bc.gaussian_blur(a, sigma)), expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("shape", [(40, 51), (7, 64)])
 def test_fft_blur_is_the_blur_with_edges_that_wrap_around(shape: tuple[int, int]) -> None:
     a = image(shape, "float64")
@@ -328,6 +372,8 @@ def test_the_largest_window_is_taken() -> None:
         ({"sigma": float("inf")}, "sigma: got inf"),
         ({"sigma": (1, 0)}, r"sigma: got \(1, 0\)"),
         ({"sigma": (1, 2, 3)}, "sigma: got 3 values"),
+        ({"sigma": []}, "sigma: got an empty list"),
+        ({"sigma": [1, 0]}, "sigma: got 0, takes"),
         ({"sigma": "2"}, "sigma: got '2'"),
         ({"sigma": None}, "sigma: got None"),
         ({"sigma": 1, "truncate": 0}, "truncate: got 0"),
