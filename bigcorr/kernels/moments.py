@@ -135,22 +135,24 @@ def first_slots(depth: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _load(
+def load_row(
     a: NDArray[Any],
     b: NDArray[Any],
     offset_a: float,
     offset_b: float,
     joint: bool,
     masked: bool,
-    pitch: int,
-    out: NDArray[np.float64],
+    row: int,
+    window: Window,
+    room: Room,
 ) -> None:
-    """The quantities of one row about the offsets, `pitch` apart: x, y, x y, x x, y y.
+    """Begin row `row` of a panel: its pixels about the offsets, x and y.
 
-    With `joint`, x x + y y takes the place of the two. With `masked` a missing pixel is 0 in all
-    of them, and one more quantity counts the valid ones.
+    With `masked` a missing pixel is 0 in both, and the last quantity counts the valid ones. This
+    is all that has to be compiled for each kind of floats.
     """
-    n = a.size
+    n, pitch = a.size, room.pitch
+    out = room.work[0] if window.taps.size else room.ring[row % window.tree.depth[0]]
     x, y = out[:n], out[pitch : pitch + n]
     for j in range(n):
         x[j] = a[j] - offset_a
@@ -164,18 +166,26 @@ def _load(
             valid[j] = 1.0 if both else 0.0
             x[j] = x[j] if both else 0.0
             y[j] = y[j] if both else 0.0
-    xy, xx = out[2 * pitch : 2 * pitch + n], out[3 * pitch : 3 * pitch + n]
-    for j in range(n):
-        xy[j] = x[j] * y[j]
+
+
+@njit(cache=True, nogil=True)
+def _multiply(a: NDArray[np.float64], b: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    for j in range(out.size):
+        out[j] = a[j] * b[j]
+
+
+@njit(cache=True, nogil=True)
+def _products(row: NDArray[np.float64], pitch: int, n: int, joint: bool) -> None:
+    """The quantities after x and y, `pitch` apart: x y, x x, y y; with `joint` x y, x x + y y."""
+    x, y = row[:n], row[pitch : pitch + n]
+    _multiply(x, y, row[2 * pitch : 2 * pitch + n])
     if joint:
+        squares = row[3 * pitch : 3 * pitch + n]
         for j in range(n):
-            xx[j] = x[j] * x[j] + y[j] * y[j]
-        return
-    for j in range(n):
-        xx[j] = x[j] * x[j]
-    yy = out[4 * pitch : 4 * pitch + n]
-    for j in range(n):
-        yy[j] = y[j] * y[j]
+            squares[j] = x[j] * x[j] + y[j] * y[j]
+    else:
+        _multiply(x, x, row[3 * pitch : 3 * pitch + n])
+        _multiply(y, y, row[4 * pitch : 4 * pitch + n])
 
 
 @njit(cache=True, nogil=True)
@@ -219,12 +229,9 @@ def _weigh_rows(
         k += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def take_row(
-    a: NDArray[Any],
-    b: NDArray[Any],
-    offset_a: float,
-    offset_b: float,
+    columns: int,
     joint: bool,
     masked: bool,
     row: int,
@@ -232,25 +239,24 @@ def take_row(
     first: NDArray[np.int64],
     room: Room,
 ) -> bool:
-    """Take in row `row` of a panel; whether ``room.total`` now holds the sums of windows.
+    """Take in a row that `load_row` began; whether ``room.total`` now holds sums of windows.
 
-    These are of the windows that end with this row, in the order of `_load`.
+    These are the sums of the windows that end with this row, one quantity after the other: x, y
+    and those of `_products`, and with `masked` the weight of the valid pixels.
     """
     pitch, size = room.pitch, window.size
-    quantities = (4 if joint else 5) + masked
     if window.taps.size:
-        n = a.size - size + 1
-        _load(a, b, offset_a, offset_b, joint, masked, pitch, room.work[0])
+        quantities, n = (4 if joint else 5) + masked, columns - size + 1
+        _products(room.work[0], pitch, columns, joint)
         for i in range(quantities):
             at = i * pitch
             gather_row(
-                room.work[0, at : at + a.size], window.taps, room.ring[row % size, at : at + n]
+                room.work[0, at : at + columns], window.taps, room.ring[row % size, at : at + n]
             )
         if row + 1 >= size:
             _weigh_rows(room.ring, row, window.taps, room.total)
         return row + 1 >= size
-    slot = room.ring[row % window.tree.depth[0]]
-    _load(a, b, offset_a, offset_b, joint, masked, pitch, slot)
+    _products(room.ring[row % window.tree.depth[0]], pitch, columns, joint)
     push_row(room.ring, first, window.tree, row, room.work[0])
     if row + 1 >= size:
         sum_along_row(room.work, window.tree, size, room.total)

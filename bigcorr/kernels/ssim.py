@@ -185,9 +185,8 @@ def _ssim(
         for row in range(rows):
             line_a = a[row * pitch_a + x0 : row * pitch_a + x1 + reach]
             line_b = b[row * pitch_b + x0 : row * pitch_b + x1 + reach]
-            if not moments.take_row(
-                line_a, line_b, offset_a, offset_b, True, masked, row, window, first, room
-            ):
+            moments.load_row(line_a, line_b, offset_a, offset_b, True, masked, row, window, room)
+            if not moments.take_row(n + reach, True, masked, row, window, first, room):
                 continue
             weight = total[4 * pitch : 4 * pitch + n] if masked else whole[:n]
             if masked:
