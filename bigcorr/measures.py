@@ -13,11 +13,12 @@ from typing import Any
 from bigcorr.errors import InputError
 from bigcorr.pairs.measure import Measure
 from bigcorr.pairs.moments import Cosine, Pearson
+from bigcorr.pairs.neighbours import Lee, Moran
 from bigcorr.pairs.windows import NCC
 
-__all__ = ["NCC", "Cosine", "Measure", "Pearson", "parse", "parse_all"]
+__all__ = ["NCC", "Cosine", "Lee", "Measure", "Moran", "Pearson", "parse", "parse_all"]
 
-MEASURES: dict[str, type[Any]] = {cls.name: cls for cls in (Pearson, Cosine, NCC)}
+MEASURES: dict[str, type[Any]] = {cls.name: cls for cls in (Pearson, Cosine, NCC, Moran, Lee)}
 
 
 def parse(text: Any, defaults: Mapping[str, Any] | None = None) -> Measure:

@@ -43,9 +43,13 @@ class Box(NamedTuple):
         """The part of the box that lies on a raster of `shape`."""
         return Box(max(self.y0, 0), min(self.y1, shape[0]), max(self.x0, 0), min(self.x1, shape[1]))
 
+    def shifted(self, down: int, right: int) -> Box:
+        """The same rectangle moved."""
+        return Box(self.y0 + down, self.y1 + down, self.x0 + right, self.x1 + right)
+
     def relative_to(self, other: Box) -> Box:
         """The same rectangle in the coordinates of `other`'s top-left corner."""
-        return Box(self.y0 - other.y0, self.y1 - other.y0, self.x0 - other.x0, self.x1 - other.x0)
+        return self.shifted(-other.y0, -other.x0)
 
 
 def grid(shape: Shape, size: int | Shape) -> Iterator[Box]:

@@ -54,7 +54,8 @@ class PairTile:
     core : Box
         The pixels (and window corners) that this tile stands for.
     reach : Box
-        What the arrays cover: the core and what windows need below and to the right of it.
+        What the arrays cover: the core and what measures need around it, on the raster. The core
+        begins at whole cells of it.
     z : (channel, h, w) float32, or float64 for small rasters and measures that need it
         Standardised values, 0 where missing.
     valid : (0, 1 or channel, h, w) uint8
@@ -78,6 +79,11 @@ class Features(Protocol):
     @property
     def extent(self) -> int:
         """Pixels needed below and to the right of the core."""
+        ...
+
+    @property
+    def margin(self) -> int:
+        """Pixels needed on all sides of the core."""
         ...
 
     @property
@@ -121,7 +127,10 @@ class Measure(Protocol):
     def finalize(
         self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics
     ) -> NDArray[np.float64]:
-        """Rows of the pair matrix, (len(rows), channel) float64."""
+        """Rows of the pair matrix, (len(rows), columns) float64.
+
+        A measure that is not symmetric also has `mirrored`, for the tile across the diagonal.
+        """
         ...
 
 

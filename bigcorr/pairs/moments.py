@@ -42,6 +42,10 @@ class Moments:
         return 0
 
     @property
+    def margin(self) -> int:
+        return 0
+
+    @property
     def wide(self) -> bool:
         return False
 
@@ -57,7 +61,7 @@ class Moments:
         rows = np.empty((selection.channels, CELL * CELL), tile.z.dtype)
         core = tile.core.relative_to(tile.reach)
         for cell in grid(tile.core.shape, CELL):
-            box = Box(cell.y0 + core.y0, cell.y1 + core.y0, cell.x0 + core.x0, cell.x1 + core.x0)
+            box = cell.shifted(core.y0, core.x0)
             valid = tile.valid[:, box.y0 : box.y1, box.x0 : box.x1]
             if len(valid) > 1 and not (valid == valid[:1]).all():
                 self._add_differing(tile, box, valid, rows, selection, partial)
@@ -232,7 +236,8 @@ class Cosine:
         offset = statistics.offset / statistics.scale
         o_row = offset[selection.rows[rows]][:, None]
         o_other = offset[selection.columns][None, :]
-        product = s.product + o_other * s.row + o_row * s.other + s.n * o_row * o_other
+        # Grouped so that a pair and its mirror image round alike.
+        product = s.product + (o_other * s.row + o_row * s.other) + s.n * (o_row * o_other)
         row_square = s.row_square + 2 * o_row * s.row + s.n * o_row**2
         other_square = s.other_square + 2 * o_other * s.other + s.n * o_other**2
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -42,7 +42,7 @@ def add_gram(
         parts = chunks(selection.numbers[active])
         for i, rows in enumerate(parts):
             for columns in parts[i:] if a is b else parts:
-                product = np.matmul(a[rows], b[columns].T)
+                product = _product(a[rows], b[columns], columns.start < rows.start)
                 add_upper(total, product, active[rows], active[columns], a is b and rows == columns)
         return
     left, targets_left = _among(active, selection.rows)
@@ -50,8 +50,19 @@ def add_gram(
     for rows in chunks(selection.numbers[active[left]]):
         factor = a[_run(left[rows])]
         for columns in chunks(selection.numbers[active[right]]):
-            product = np.matmul(factor, b[_run(right[columns])].T)
+            swapped = right[columns.start] < left[rows.start]
+            product = _product(factor, b[_run(right[columns])], bool(swapped))
             add_upper(total, product, targets_left[rows], targets_right[columns], False)
+
+
+def _product(
+    a: NDArray[np.floating], b: NDArray[np.floating], swapped: bool
+) -> NDArray[np.floating]:
+    """``a b'``, with the channels that come first as the left factor.
+
+    So the bits of a pair do not depend on which of the two is asked for with which.
+    """
+    return np.ascontiguousarray(np.matmul(b, a.T).T) if swapped else np.matmul(a, b.T)
 
 
 def _among(active: Indices, wanted: Indices) -> tuple[Indices, Indices]:

@@ -49,6 +49,10 @@ class Patches:
         return self.window - 1
 
     @property
+    def margin(self) -> int:
+        return 0
+
+    @property
     def wide(self) -> bool:
         return self.contrast_floor < LOW_FLOOR
 
@@ -235,9 +239,8 @@ class NCC:
         """``n_i + n_j - n_ij``, (rows, channel)."""
         chosen = selection.rows[rows]
         total = partial["weight"][chosen][:, None] + partial["weight"][selection.columns][None, :]
-        for name in ("pair_weight", "other_weight"):
-            if name in partial:
-                total = total + partial[name][rows]
+        if "pair_weight" in partial:
+            total = total + (partial["pair_weight"][rows] + partial["other_weight"][rows])
         return total - _whole(partial["weight_product"], selection, rows)
 
     @staticmethod

@@ -80,8 +80,14 @@ class PairSpec:
     """float64 instead of float32 tiles."""
 
     @property
-    def extent(self) -> int:
-        return max(features.extent for features in self.features)
+    def room(self) -> tuple[int, int]:
+        return room_of(self.features)
+
+
+def room_of(features: tuple[Features, ...]) -> tuple[int, int]:
+    """Pixels that tiles hold before and behind their core; whole cells before it."""
+    margin = max(f.margin for f in features)
+    return -(-margin // CELL) * CELL, max(margin, *(f.extent for f in features))
 
 
 def pair_unit(
@@ -106,24 +112,26 @@ def pair_unit(
         else None
     )
     height = min(spec.strip, block.shape[0])
+    before, behind = spec.room
     buffer = np.empty(
         (
             channels,
-            min(height + spec.extent, loader.raster[0]),
-            min(block.shape[1] + spec.extent, loader.raster[1]),
+            min(height + before + behind, loader.raster[0]),
+            min(block.shape[1] + before + behind, loader.raster[1]),
         ),
         np.float64 if spec.wide else np.float32,
     )
     for y0 in range(block.y0, block.y1, height):
         core = Box(y0, min(y0 + height, block.y1), block.x0, block.x1)
-        reach = core.padded(0, spec.extent, 0, spec.extent).clipped(loader.raster)
+        reach = core.padded(before, behind, before, behind).clipped(loader.raster)
         z = buffer[:, : reach.shape[0], : reach.shape[1]]
         wanted = count if spec.count else None
         numbers = spec.selection.numbers
         tile = _pair_tile(loader, core, reach, numbers, z, statistics, timer, wanted)
         if coarse is not None:
             start = time.perf_counter()
-            _add_coarse(coarse, z, core, block, spec.coarse)
+            inner = z[(slice(None), *core.relative_to(reach).slices)]
+            _add_coarse(coarse, inner, core, block, spec.coarse)
             timer["coarse"] += time.perf_counter() - start
         for features, partial in zip(spec.features, partials, strict=True):
             features.add(tile, spec.selection, partial, timer)
@@ -197,7 +205,7 @@ def _add_coarse(
     coarse: NDArray[np.float32], z: NDArray[np.floating], core: Box, block: Box, side: int
 ) -> None:
     """Add the strip's pixels to the coarse cells of its block (sums over rows in fixed order)."""
-    height, width = core.shape
+    height, width = z.shape[1:]
     starts = np.arange(0, width, side)
     for y in range(height):
         row = np.add.reduceat(z[:, y, :width], starts, axis=1)

@@ -18,6 +18,7 @@ from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection, matrix_tiles
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.statistics import WHOLE_PIXELS, RegionSample
 from bigcorr.run.loader import TileLoader
+from bigcorr.run.passes import room_of
 from bigcorr.tiles import Box, Shape, grid
 
 PROCESS_BYTES = 400 * 2**20
@@ -146,10 +147,10 @@ def make_plan(
         unit = max(_unit_bytes(features, tile, loader, side) for tile in tiles)
         work = max(f.workspace_bytes(tile.channels) for f in features for tile in tiles)
         loaded = max(tile.channels for tile in tiles)
-        extent = max(f.extent for f in features)
+        room = sum(room_of(features))
         for strip in range(tallest, 0, -1):
             item = 8 if wide_tiles(raster, features) else 4
-            tile_bytes = _tile_bytes(loader, loaded, side, strip * CELL, extent, item)
+            tile_bytes = _tile_bytes(loader, loaded, side, strip * CELL, room, item)
             needed = max(2 * unit + work + tile_bytes, region)
             if (allowed is None or needed <= allowed) and unit <= UNIT_BYTES:
                 fits.append((group, strip * CELL, needed, unit))
@@ -221,13 +222,13 @@ def _unit_bytes(
 
 def _block_reads(loader: TileLoader, features: tuple[Features, ...], side: int, strip: int) -> int:
     """Pixels of one channel that the pair pass reads, halos included."""
-    extent = max(f.extent for f in features)
+    room = sum(room_of(features))
     halo = loader.halo
     total = 0
     for block in grid(loader.raster, side):
         strips = -(-block.shape[0] // strip)
-        rows = block.shape[0] + strips * (extent + 2 * halo[0])
-        total += rows * (block.shape[1] + extent + 2 * halo[1])
+        rows = block.shape[0] + strips * (room + 2 * halo[0])
+        total += rows * (block.shape[1] + room + 2 * halo[1])
     return total
 
 
@@ -237,10 +238,10 @@ def channels_a_unit(sample: RegionSample) -> int:
 
 
 def _tile_bytes(
-    loader: TileLoader, channels: int, side: int, strip: int, extent: int, item: int
+    loader: TileLoader, channels: int, side: int, strip: int, room: int, item: int
 ) -> int:
-    height = min(strip + extent, loader.raster[0])
-    width = min(side + extent, loader.raster[1])
+    height = min(strip + room, loader.raster[0])
+    width = min(side + room, loader.raster[1])
     masks = height * width * (channels if loader.may_miss else 1)
     marks = channels * (height // CELL + 1) * (width // CELL + 1)
     return channels * height * width * item + masks + marks + loader.peak_bytes((height, width))

@@ -93,25 +93,30 @@ class PairResult:
                 for start in range(0, rows, step):
                     part = slice(start, min(start + step, rows))
                     down = slice(row + part.start, row + part.stop)
-                    for name, values in self._values(blur, tile, partials, part):
+                    for name, values, turned in self._values(blur, tile, partials, part):
                         yield name, (*outer, down, across), values
                         if tile.mirrored:
-                            yield name, (*outer, across, down), values.T
+                            yield name, (*outer, across, down), turned
 
     def _values(
         self, blur: Blur, tile: Selection, partials: dict[Features, Partial], rows: slice
-    ) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    ) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
+        """The matrices of some rows of a tile, and of its mirror image across the diagonal."""
         statistics = blur.statistics.select(tile.numbers)
         for measure in self.measures:
             partial = partials[measure.features(self._raster)]
             value = measure.finalize(partial, tile, rows, statistics)
-            yield measure.name, value
+            turned = value.T
+            if tile.mirrored and not measure.symmetric:
+                turned = measure.mirrored(partial, tile, rows, statistics)  # type: ignore[attr-defined]
+            yield measure.name, value, turned
             variance = blur.variances.get(measure.name)
             if variance is not None:
                 sd = standard_errors(measure, variance, partial, tile, rows)
                 sd[np.isnan(value)] = np.nan
-                yield f"{measure.name}_sd", sd
-                yield f"{measure.name}_null", np.where(np.isnan(sd), np.nan, 0.0)
+                null = np.where(np.isnan(sd), np.nan, 0.0)
+                yield f"{measure.name}_sd", sd, sd.T
+                yield f"{measure.name}_null", null, null.T
 
     @property
     def _raster(self) -> tuple[int, int]:
