@@ -1,6 +1,7 @@
 # make demo   a minute's walk through the program, on data with a known answer
 # make test   the tests (those on the real data beside the project: make acceptance)
-# Both make and fill .venv by themselves; a second call finds it ready.
+# make bench  the maps beside other libraries, in one table (some minutes)
+# All make and fill .venv by themselves; a second call finds it ready.
 
 # The first of these that is 3.11 or newer and can make environments, unless PYTHON is given.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
@@ -38,7 +39,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable
+	$(BIN)/python tests/benchmarks/table.py
 
 clean:
 	rm -rf .venv build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
