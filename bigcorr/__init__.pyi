@@ -7,6 +7,7 @@ from .pairs.api import pairwise as pairwise
 from .pairs.ranking import rank_pairs as rank_pairs
 from .raster import open_raster as open_raster
 from .raster import save_raster as save_raster
+from .regions import peak_regions as peak_regions
 from .run.cluster import connect as connect
 from .texture import lbp_histogram as lbp_histogram
 from .texture import local_binary_pattern as local_binary_pattern
