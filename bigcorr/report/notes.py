@@ -13,6 +13,16 @@ class Note(NamedTuple):
 
 
 MEASURES = {
+    "moran": Note(
+        "Does the second channel, averaged over the neighbouring pixels, rise where the first one "
+        "does? The two directions differ; the ranking takes their mean.",
+        "what happens at a pixel itself, and anything further away than its neighbours.",
+    ),
+    "lee": Note(
+        "Do the two channels rise and fall together, each averaged over the neighbours of a pixel? "
+        "Smooth channels reach higher values than grainy ones.",
+        "what happens at a pixel itself, and anything further away than its neighbours.",
+    ),
     "pearson": Note(
         "Do two channels rise and fall together, pixel by pixel, over the whole raster? "
         "+1 is the same pattern at any level, 0 is no relation, −1 is one where the other is not.",
