@@ -130,8 +130,9 @@ def one_blur(
         spec = PairSpec(features, tile, plan.strip, count, coarse if tile.first else 0, plan.wide)
         known = statistics.select(tile.numbers)
         units += [(loader, block, spec, known) for block in blocks]
+    # Units of another tiling of the matrix are other units: they have a folder of their own.
     sections = stage(
-        "pairs",
+        "pairs" if plan.group is None else f"pairs by {plan.group}",
         pair_unit,
         units,
         _PairFold(blocks, loader.raster, coarse),

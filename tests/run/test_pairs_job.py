@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,8 +18,10 @@ import xarray as xr
 
 import bigcorr as bc
 from bigcorr.errors import InputError
+from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import ThreadPool
-from bigcorr.run.pairs_job import ask, plan_for, run_pairs
+from bigcorr.run.pairs_job import ask, compute, plan_for, run_pairs
+from bigcorr.run.progress import SILENT
 
 QUESTION = {"measures": ["pearson", "ncc"], "sigma": 3.0, "window": 16, "stride": 8}
 
@@ -154,3 +157,17 @@ def test_the_measured_peak_stays_under_the_projection(stack, tmp_path):
     projected, measured = map(int, done.stdout.split())
     assert measured <= projected
     assert projected <= 2.5 * measured
+
+
+def test_a_rerun_with_other_tiles_of_the_matrix_never_mixes_their_units(tmp_path):
+    rng = np.random.default_rng(0)
+    stack = rng.poisson(0.3, (600, 140, 24)).astype(np.uint8)
+    question = ask(stack, measures=["pearson"], significance=False)
+    pool = ThreadPool(1)
+    plan = plan_for(question, pool)
+    whole = compute(question, plan, pool, None, SILENT).dataset()
+    checkpoint = Checkpoint(tmp_path / "r.partial")
+    for group in (None, 256):  # the first leaves finished units that the second must not take
+        tiled = dataclasses.replace(plan, group=group)
+        result = compute(question, tiled, pool, checkpoint, SILENT).dataset()
+        assert_same_bits(result, whole)
