@@ -272,8 +272,9 @@ def compute_box(
         origin = tile.y0 - op.halo[0], tile.x0 - op.halo[1]
         beyond = outside(tile, op.halo, shape) if op.boundary == "nan" else None
         padded = []
-        for layer in layers:
-            pixels = gather(layer.pixels, held, tile, op.halo, shape, op.boundary)
+        for k, layer in enumerate(layers):
+            room = f"tile of layer {k}"
+            pixels = gather(layer.pixels, held, tile, op.halo, shape, op.boundary, room)
             valid = layer.valid
             if valid is not None:
                 valid = gather(valid, held, tile, op.halo, shape, op.boundary)
@@ -305,8 +306,9 @@ def missing_pixels(layer: Layer) -> NDArray[np.bool_] | None:
     pixels, nodata, valid = layer.pixels, layer.nodata, layer.valid
     missing = None if valid is None else ~valid
     if pixels.dtype.kind == "f":
-        unusable = ~np.isfinite(pixels)
-        missing = unusable if missing is None else missing | unusable
+        usable = np.isfinite(pixels)
+        if not usable.all():
+            missing = ~usable if missing is None else missing | ~usable
     if nodata is not None and not math.isnan(nodata):
         value = pixels.dtype.type(nodata) if pixels.dtype.kind == "f" else nodata
         unusable = pixels == value

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bigcorr.kernels.scratch import kept_image
 from bigcorr.tiles import Box, Shape, nearest_indices, reflect_indices
 
 Boundary = Literal["reflect", "nearest", "nan"]
@@ -25,7 +26,13 @@ def halo_box(box: Box, halo: Shape, shape: Shape) -> Box:
 
 
 def gather(
-    array: NDArray[Any], held: Box, box: Box, halo: Shape, shape: Shape, boundary: Boundary
+    array: NDArray[Any],
+    held: Box,
+    box: Box,
+    halo: Shape,
+    shape: Shape,
+    boundary: Boundary,
+    room: str | None = None,
 ) -> NDArray[Any]:
     """The tile `box` with its halo.
 
@@ -42,6 +49,8 @@ def gather(
     boundary : {"reflect", "nearest", "nan"}
         What stands outside the raster: the reflection of scipy's "reflect", or the nearest pixel.
         "nan" gives the nearest too; `outside` says where.
+    room : str, optional
+        Name of the thread's kept memory to gather in; it holds until the next tile.
 
     Returns
     -------
@@ -63,7 +72,10 @@ def gather(
     rows = fold(padded.y0, padded.y1, shape[0]) - inside.y0
     columns = fold(padded.x0, padded.x1, shape[1]) - inside.x0
     at = inside.relative_to(padded)
-    out = np.empty(padded.shape, array.dtype)
+    if room is None:
+        out = np.empty(padded.shape, array.dtype)
+    else:
+        out = kept_image(padded.shape, array.dtype, room)
     out[at.slices] = source
     for side in (slice(0, at.x0), slice(at.x1, None)):
         out[at.y0 : at.y1, side] = source[:, columns[side]]

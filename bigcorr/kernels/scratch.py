@@ -7,6 +7,7 @@ for every small tile would cost more than a sparse tile's arithmetic.
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,3 +30,10 @@ def kept(size: int, name: str) -> NDArray[np.float64]:
         start = -raw.ctypes.data % LINE
         buffers[name] = buffer = raw[start : start + 8 * size].view(np.float64)
     return buffer[:size]
+
+
+def kept_image(shape: tuple[int, int], dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+    """The same as an image of any dtype."""
+    size = shape[0] * shape[1]
+    numbers = kept(-(-size * dtype.itemsize // 8), name)
+    return numbers.view(np.uint8)[: size * dtype.itemsize].view(dtype).reshape(shape)
