@@ -87,9 +87,10 @@ def test_esda_agrees():
     w = libpysal.weights.lat2W(14, 17, rook=False)
     x, y = stack.reshape(2, -1)
     w.transform = "r"
-    assert pytest.approx(
-        float(sim["moran"][0, 1]), abs=1e-9
-    ) == esda.Moran_BV(x, y, w, permutations=0).I
+    assert (
+        pytest.approx(float(sim["moran"][0, 1]), abs=1e-9)
+        == esda.Moran_BV(x, y, w, permutations=0).I
+    )
     connectivity = w.sparse
     lee = esda.Spatial_Pearson(connectivity=connectivity, permutations=0).fit(
         x[:, None], y[:, None]
