@@ -57,7 +57,6 @@ class PairsQuestion:
             "command": "pairs",
             "version": __version__,
             "input": self.source.path,
-            "input fingerprint": self.source.fingerprint(),
             "channels": len(self.source.channels),
             "measures": {m.name: m.parameters for m in self.measures},
             "sigma": [s if s is None else list(s) for s in self.sigmas],
@@ -65,6 +64,8 @@ class PairsQuestion:
             "mask": None if self.mask is None else self.mask.fingerprint(),
             "nodata": self.nodata,
             "against": None if self.against is None else list(self.against),
+            # Last: where several things differ, the ones above say more.
+            "input fingerprint": self.source.fingerprint(),
         }
 
     def loader(self, sigma: tuple[float, float] | None) -> TileLoader:
