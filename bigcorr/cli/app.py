@@ -18,7 +18,7 @@ import typer
 
 from bigcorr import __version__
 from bigcorr.cli import options
-from bigcorr.cli.failure import BAD_INPUT, DONE, interruptible
+from bigcorr.cli.failure import BAD_INPUT, DONE, Interrupted, interruptible
 from bigcorr.cli.failure import report as report_failure
 from bigcorr.errors import InputError
 
@@ -392,7 +392,7 @@ def _main(arguments: list[str]) -> int:
         # The reader (head, less) has seen enough; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except Exception as error:
+    except (Exception, Interrupted) as error:
         return report_failure(error)
 
 

@@ -28,8 +28,12 @@ _BAD_INPUT_ERRNOS = {
 }
 
 
-class Interrupted(Exception):
-    """Ctrl-C, or the end of a batch job's time; the status says which."""
+class Interrupted(BaseException):
+    """Ctrl-C, or the end of a batch job's time; the status says which.
+
+    Not an Exception: it may be raised at any line, and a library that catches what goes wrong in
+    its own work must not catch this as well.
+    """
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -53,7 +57,7 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def report(error: Exception) -> int:
+def report(error: Exception | Interrupted) -> int:
     """Say in one line on stderr what went wrong, and return the exit status."""
     if isinstance(error, Interrupted):
         _say("interrupted; the same command again goes on from what is done")
