@@ -122,9 +122,22 @@ def _spread(marks: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return out
 
 
-def _check_contiguity(contiguity: str) -> None:
-    if contiguity not in CONTIGUITY:
-        raise InputError(f"contiguity: got {contiguity!r}, takes queen or rook")
+@dataclass(frozen=True)
+class _Neighbours:
+    """What the measures of neighbours share: which pixels are neighbours."""
+
+    contiguity: str = "queen"
+
+    def __post_init__(self) -> None:
+        if self.contiguity not in CONTIGUITY:
+            raise InputError(f"contiguity: got {self.contiguity!r}, takes queen or rook")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {"contiguity": self.contiguity}
+
+    def check(self, shape: tuple[int, int]) -> None:
+        """Fits every raster."""
 
 
 def _moments(partial: Partial) -> tuple[Matrix, Matrix, NDArray[np.bool_]]:
@@ -137,7 +150,7 @@ def _moments(partial: Partial) -> tuple[Matrix, Matrix, NDArray[np.bool_]]:
 
 
 @dataclass(frozen=True)
-class Moran:
+class Moran(_Neighbours):
     """Bivariate Moran's I, z_x' W z_y / n, with row-standardised contiguity.
 
     How much y around a pixel resembles x at it. Not symmetric: the row of the matrix is x, its
@@ -155,26 +168,14 @@ class Moran:
     Moran(contiguity='queen')
     """
 
-    contiguity: str = "queen"
-
     name: ClassVar[str] = "moran"
     kind: ClassVar[Literal["similarity"]] = "similarity"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     symmetric: ClassVar[bool] = False
     distribution: ClassVar[Literal["none"]] = "none"
 
-    def __post_init__(self) -> None:
-        _check_contiguity(self.contiguity)
-
     def features(self, raster: tuple[int, int]) -> Lags:
         return Lags(self.contiguity, True)
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {"contiguity": self.contiguity}
-
-    def check(self, shape: tuple[int, int]) -> None:
-        """Fits every raster."""
 
     def finalize(
         self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics
@@ -206,7 +207,7 @@ class Moran:
 
 
 @dataclass(frozen=True)
-class Lee:
+class Lee(_Neighbours):
     """Lee's L, (W z_x)'(W z_y) / n, with row-standardised contiguity.
 
     Pearson correlation of the neighbourhood means, scaled by how smooth the channels are. Channels
@@ -224,26 +225,14 @@ class Lee:
     Lee(contiguity='rook')
     """
 
-    contiguity: str = "queen"
-
     name: ClassVar[str] = "lee"
     kind: ClassVar[Literal["similarity"]] = "similarity"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     symmetric: ClassVar[bool] = True
     distribution: ClassVar[Literal["none"]] = "none"
 
-    def __post_init__(self) -> None:
-        _check_contiguity(self.contiguity)
-
     def features(self, raster: tuple[int, int]) -> Lags:
         return Lags(self.contiguity, False)
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return {"contiguity": self.contiguity}
-
-    def check(self, shape: tuple[int, int]) -> None:
-        """Fits every raster."""
 
     def finalize(
         self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics

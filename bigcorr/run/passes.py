@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,18 +50,29 @@ def statistics_unit(
     """
     timer: Timer = defaultdict(float)
     moments = np.zeros((len(channels), len(regions), 5))
+    for row, index, values, valid in _regions(loader, channels, regions, chosen, timer):
+        start = time.perf_counter()
+        moments[row, index] = region_moments(values, valid)
+        timer["statistics"] += time.perf_counter() - start
+    return {"moments": moments, **_times(timer)}
+
+
+def _regions(
+    loader: TileLoader,
+    channels: NDArray[np.int64],
+    regions: tuple[Box, ...],
+    chosen: NDArray[np.bool_],
+    timer: Timer,
+) -> Iterator[tuple[int, int, NDArray[np.float64], NDArray[np.uint8] | None]]:
+    """The chosen channels of each region in turn: (row, region, values, valid pixels)."""
     for index, region in enumerate(regions):
         rows = np.flatnonzero(chosen[:, index])
         if len(rows) == 0:
             continue
         shared = loader.mask_tile(region)
         for row, loaded in zip(rows, loader.channels(region, channels[rows], timer), strict=True):
-            start = time.perf_counter()
             values = np.zeros(region.shape) if loaded.values is None else loaded.values
-            valid = shared if loaded.valid is None else loaded.valid
-            moments[row, index] = region_moments(values, valid)
-            timer["statistics"] += time.perf_counter() - start
-    return {"moments": moments, **_times(timer)}
+            yield int(row), index, values, shared if loaded.valid is None else loaded.valid
 
 
 @dataclass(frozen=True)
@@ -240,22 +252,15 @@ def spectra_unit(
     """
     timer: Timer = defaultdict(float)
     sums: Arrays = {}
-    for index, region in enumerate(regions):
-        rows = np.flatnonzero(chosen[:, index])
-        if len(rows) == 0:
-            continue
-        shared = loader.mask_tile(region)
-        for row, loaded in zip(rows, loader.channels(region, channels[rows], timer), strict=True):
-            start = time.perf_counter()
-            values = np.zeros(region.shape) if loaded.values is None else loaded.values
-            valid = shared if loaded.valid is None else loaded.valid
-            mean, sd = float(statistics.mean[row]), float(statistics.sd[row])
-            for spectrum in spectra:
-                for name, array in spectrum.region(values, valid, mean, sd).items():
-                    if name not in sums:
-                        sums[name] = np.zeros((len(channels), *array.shape))
-                    sums[name][row] += array
-            timer["spectra"] += time.perf_counter() - start
+    for row, _, values, valid in _regions(loader, channels, regions, chosen, timer):
+        start = time.perf_counter()
+        mean, sd = float(statistics.mean[row]), float(statistics.sd[row])
+        for spectrum in spectra:
+            for name, array in spectrum.region(values, valid, mean, sd).items():
+                if name not in sums:
+                    sums[name] = np.zeros((len(channels), *array.shape))
+                sums[name][row] += array
+        timer["spectra"] += time.perf_counter() - start
     return {**{k: v.astype(np.float32) for k, v in sums.items()}, **_times(timer)}
 
 
