@@ -236,7 +236,7 @@ class GaussianBlur:
         padded = (tile[0] + 2 * halo[0]) * (tile[1] + 2 * halo[1])
         # As gathered, as float, with missing pixels cleared, two masks; three float64 results.
         item = 2 * np.dtype(dtypes[0]).itemsize + 8 + 3
-        return padded * item + 32 * tile[0] * tile[1] + work_bytes(halo)
+        return padded * item + 32 * tile[0] * tile[1] + work_bytes(halo, tile[0] + 2 * halo[0])
 
 
 def compute_box(

@@ -15,7 +15,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.fused import fma
-from bigcorr.kernels.gaussian import gather_row
 from bigcorr.kernels.scratch import kept
 from bigcorr.kernels.window_sums import Tree, plan_tree, push_row, sum_along_row
 
@@ -112,6 +111,83 @@ def _float_of(x: NDArray[Any]) -> type[np.floating]:
 def all_finite(x: NDArray[Any]) -> bool:
     """Whether no pixel of a tile is NaN or infinite."""
     return bool(np.isfinite(x).all())
+
+
+@njit(cache=True, nogil=True)
+def _clear(out: NDArray[Any]) -> None:
+    for j in range(out.size):
+        out[j] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _add_scaled(out: NDArray[np.float64], x: NDArray[np.float64], t: float) -> None:
+    for j in range(out.size):
+        out[j] = fma(x[j], t, out[j])
+
+
+_1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, _13, _14, _15 = (
+    np.uint64(i) for i in range(1, 16)
+)
+
+
+@njit(cache=True, nogil=True)
+def _add_shifted(out: NDArray[np.float64], x: NDArray[np.float64], t: NDArray[np.float64]) -> None:
+    """Eight links of the chain along x: ``out[j] += x[j + k] * t[k]``, k = 0 .. 7."""
+    t0, t1, t2, t3, t4, t5, t6, t7 = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
+    for j in range(np.uint64(out.size)):
+        s = fma(x[j], t0, out[j])
+        s = fma(x[j + _1], t1, s)
+        s = fma(x[j + _2], t2, s)
+        s = fma(x[j + _3], t3, s)
+        s = fma(x[j + _4], t4, s)
+        s = fma(x[j + _5], t5, s)
+        s = fma(x[j + _6], t6, s)
+        out[j] = fma(x[j + _7], t7, s)
+
+
+@njit(cache=True, nogil=True)
+def _start_shifted(
+    out: NDArray[np.float64], x: NDArray[np.float64], t: NDArray[np.float64]
+) -> None:
+    """The first sixteen links of the chain along x, from nothing."""
+    t0, t1, t2, t3, t4, t5, t6, t7 = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
+    t8, t9, t10, t11, t12, t13, t14, t15 = t[8], t[9], t[10], t[11], t[12], t[13], t[14], t[15]
+    for j in range(np.uint64(out.size)):
+        s = fma(x[j], t0, 0.0)
+        s = fma(x[j + _1], t1, s)
+        s = fma(x[j + _2], t2, s)
+        s = fma(x[j + _3], t3, s)
+        s = fma(x[j + _4], t4, s)
+        s = fma(x[j + _5], t5, s)
+        s = fma(x[j + _6], t6, s)
+        s = fma(x[j + _7], t7, s)
+        s = fma(x[j + _8], t8, s)
+        s = fma(x[j + _9], t9, s)
+        s = fma(x[j + _10], t10, s)
+        s = fma(x[j + _11], t11, s)
+        s = fma(x[j + _12], t12, s)
+        s = fma(x[j + _13], t13, s)
+        s = fma(x[j + _14], t14, s)
+        s = fma(x[j + _15], t15, s)
+        out[j] = s
+
+
+@njit(cache=True, nogil=True)
+def gather_row(
+    row: NDArray[np.float64], taps: NDArray[np.float64], out: NDArray[np.float64]
+) -> None:
+    """``out[j] = sum over k of row[j + k] * taps[k]``, k rising: the dense form."""
+    n, k = out.size, 0
+    if taps.size >= 16:
+        _start_shifted(out, row[: n + 15], taps[:16])
+        k = 16
+    else:
+        _clear(out)
+    while k + 8 <= taps.size:
+        _add_shifted(out, row[k : k + n + 7], taps[k : k + 8])
+        k += 8
+    for i in range(k, taps.size):
+        _add_scaled(out, row[i : i + n], taps[i])
 
 
 @njit(cache=True, nogil=True)
