@@ -19,8 +19,10 @@ from bigcorr.errors import InputError
 from bigcorr.kernels.pad import Boundary, gather, outside
 from bigcorr.tiles import Box, Shape, grid
 
-TILE = 1024
-"""Side of the tiles that a larger box is worked through in, which bounds what a kernel holds."""
+_LEAST_TILE, _MOST_TILE, _HALOS = (512, 1024), 2048, 16
+"""Tiles are at least this large, so that a kernel's start is paid for seldom, and as flat, so that
+what is read is still in a near cache when it is used; up to so many halos, but never larger than
+the second, which bounds what a kernel holds."""
 
 SIDE_OF_SIGMA = 3.5
 """Sides of a Gaussian-weighted window in units of its sigma."""
@@ -141,6 +143,7 @@ class NCC:
             self.min_valid,
             taps=self.taps(),
             exact=self._exact(a.pixels.dtype, b.pixels.dtype),
+            origin=a.origin,
             out=out,
         )
 
@@ -148,8 +151,8 @@ class NCC:
         from bigcorr.kernels.ncc import work_bytes
 
         padded = (tile[0] + self.window - 1) * (tile[1] + self.window - 1)
-        # Both tiles as gathered, as float and with what is missing; the masks; the result.
-        item = sum(np.dtype(dtype).itemsize + 16 for dtype in dtypes)
+        # Both tiles as gathered, as float and without what is missing; masks, weights; the result.
+        item = sum(np.dtype(dtype).itemsize + 20 for dtype in dtypes) + 8
         work = work_bytes(tile, self.window, self.weights == "gaussian")
         return padded * (item + 4) + 4 * tile[0] * tile[1] + work
 
@@ -239,6 +242,15 @@ class GaussianBlur:
         return padded * item + 32 * tile[0] * tile[1] + work_bytes(halo, tile[0] + 2 * halo[0])
 
 
+def tile_shape(halo: Shape) -> Shape:
+    """Shape of the tiles that a larger box is worked through in."""
+    y, x = (
+        min(max(least, _HALOS * radius), _MOST_TILE)
+        for least, radius in zip(_LEAST_TILE, halo, strict=True)
+    )
+    return y, x
+
+
 def compute_box(
     op: Operator,
     layers: Sequence[Layer],
@@ -267,7 +279,7 @@ def compute_box(
     """
     if out is None:
         out = np.empty(box.shape, op.out_dtype(*(layer.pixels.dtype for layer in layers)))
-    for part in grid(box.shape, TILE):
+    for part in grid(box.shape, tile_shape(op.halo)):
         tile = Box(part.y0 + box.y0, part.y1 + box.y0, part.x0 + box.x0, part.x1 + box.x0)
         origin = tile.y0 - op.halo[0], tile.x0 - op.halo[1]
         beyond = outside(tile, op.halo, shape) if op.boundary == "nan" else None
@@ -304,11 +316,12 @@ def offset_of(layer: Layer) -> float:
 def missing_pixels(layer: Layer) -> NDArray[np.bool_] | None:
     """Where pixels are missing: not finite, nodata, or masked. None where none is."""
     pixels, nodata, valid = layer.pixels, layer.nodata, layer.valid
+    from bigcorr.kernels.finite import all_finite
+
     missing = None if valid is None else ~valid
-    if pixels.dtype.kind == "f":
-        usable = np.isfinite(pixels)
-        if not usable.all():
-            missing = ~usable if missing is None else missing | ~usable
+    if pixels.dtype.kind == "f" and not all_finite(pixels):
+        unusable = ~np.isfinite(pixels)
+        missing = unusable if missing is None else missing | unusable
     if nodata is not None and not math.isnan(nodata):
         value = pixels.dtype.type(nodata) if pixels.dtype.kind == "f" else nodata
         unusable = pixels == value
@@ -318,8 +331,10 @@ def missing_pixels(layer: Layer) -> NDArray[np.bool_] | None:
 
 def missing_as_nan(layer: Layer) -> NDArray[Any]:
     """The pixels, as floats that hold NaN where any is missing."""
-    missing = missing_pixels(layer)
     pixels = layer.pixels
+    if layer.nodata is None and layer.valid is None:
+        return pixels  # what is not finite is missing anyway
+    missing = missing_pixels(layer)
     if missing is None:
         return pixels
     small = pixels.dtype.itemsize <= (4 if pixels.dtype.kind == "f" else 2)

@@ -121,6 +121,7 @@ class SSIM:
             self.min_valid,
             taps=gaussian_taps(self.sigma, TRUNCATE) if self.gaussian_weights else EQUAL,
             sample=self.use_sample_covariance,
+            origin=a.origin,
             out=out,
         )
 
@@ -128,7 +129,7 @@ class SSIM:
         from bigcorr.kernels.ssim import work_bytes
 
         padded = (tile[0] + self.side - 1) * (tile[1] + self.side - 1)
-        # Both tiles as gathered, as float and with what is missing; the masks; the result.
-        item = sum(np.dtype(dtype).itemsize + 16 for dtype in dtypes)
+        # Both tiles as gathered, as float and without what is missing; masks, weights; the result.
+        item = sum(np.dtype(dtype).itemsize + 20 for dtype in dtypes) + 8
         work = work_bytes(tile, self.side, self.gaussian_weights)
         return padded * (item + 4) + 4 * tile[0] * tile[1] + work

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.kernels.pad import halo_box
 from bigcorr.operators import (
-    TILE,
     Layer,
     Operator,
     check_dtype,
@@ -29,6 +28,9 @@ from bigcorr.tiles import Box, Shape, grid
 
 if TYPE_CHECKING:
     import dask.array as da
+
+_BLOCK = 1024
+"""Side of the blocks by which the pixels of a map are summed."""
 
 
 class Raster(NamedTuple):
@@ -167,11 +169,11 @@ def mean_inside(data: Any, border: int) -> Any:
         import dask
         import dask.array as da
 
-        blocks = inner.rechunk((*[-1] * (data.ndim - 2), TILE, TILE)).to_delayed().ravel()
+        blocks = inner.rechunk((*[-1] * (data.ndim - 2), _BLOCK, _BLOCK)).to_delayed().ravel()
         sums = [dask.delayed(_sum_and_count)(block) for block in blocks]
         return da.from_delayed(dask.delayed(_mean_of)(sums), data.shape[:-2], np.float64)
     return _mean_of(
-        [_sum_and_count(inner[..., *part.slices]) for part in grid(inner.shape[-2:], TILE)]
+        [_sum_and_count(inner[..., *part.slices]) for part in grid(inner.shape[-2:], _BLOCK)]
     )
 
 

@@ -221,7 +221,7 @@ def test_ssim_is_bit_identical_for_any_chunks_and_tiles(
     )
     assert np.array_equal(lazy.compute(scheduler="sync"), expected, equal_nan=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(operators, "TILE", tile)
+        patch.setattr(operators, "tile_shape", lambda halo: (tile, tile))
         again = bc.ssim(a, b, window, 250, **options)
     assert np.array_equal(again, expected, equal_nan=True)
 
@@ -229,7 +229,7 @@ def test_ssim_is_bit_identical_for_any_chunks_and_tiles(
 def test_the_mean_is_one_number_whatever_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     from bigcorr import wiring
 
-    monkeypatch.setattr(wiring, "TILE", 16)
+    monkeypatch.setattr(wiring, "_BLOCK", 16)
     a, b = pair((3, 61, 70), "float32")
     whole = bc.mean_ssim(a, b, data_range=250)
     each = [bc.mean_ssim(x, y, data_range=250) for x, y in zip(a, b, strict=True)]

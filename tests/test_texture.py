@@ -79,7 +79,7 @@ def test_any_chunks_and_tiles_equal_scikit_image_on_the_whole(
     assert patterns.chunks == lazy.chunks
     assert np.array_equal(patterns.compute(), expected, equal_nan=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(operators, "TILE", tile)
+        patch.setattr(operators, "tile_shape", lambda halo: (tile, tile))
         tiled = bc.local_binary_pattern(a, points, radius, method)
     assert np.array_equal(tiled, expected, equal_nan=True)
     assert tiled.dtype == patterns.dtype

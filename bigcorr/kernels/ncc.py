@@ -4,10 +4,11 @@ Arrays in, an array out; the caller has padded the tiles and chosen the offsets.
 rasters.
 
 The five moments of a window (two sums, two sums of squares, the sum of products) are taken about a
-dataset-wide offset in float64 and summed by a fixed tree, so that a pixel has the same bits under
-any tiling. Centring them can cancel digits. Integers of up to 16 bits lose none: their sums are
-exact and so is the centring. Elsewhere a window whose centred sum of squares is under
-`CONDITION_FLOOR` of the one about the offset is worked out again by two passes over its own pixels.
+dataset-wide offset in float64 and summed in an order that is fixed on the raster, so that a pixel
+has the same bits under any tiling. Centring them can cancel digits. Integers of up to 16 bits lose
+none: their sums are exact and so is the centring. Elsewhere a window whose centred sum of squares
+is under `CONDITION_FLOOR` of the one about the offset is worked out again by two passes over its
+own pixels.
 A window is constant when its valid pixels are all equal, to the last bit: there the result is 0.
 """
 
@@ -21,14 +22,15 @@ from numpy.typing import NDArray
 
 from bigcorr.kernels import moments
 from bigcorr.kernels.fused import fma
-from bigcorr.kernels.moments import EQUAL, Room, Window
+from bigcorr.kernels.moments import EQUAL, PANEL, Room
 from bigcorr.kernels.rows import rows_of, target_rows
+from bigcorr.kernels.vectors import LANES
 from bigcorr.kernels.window_sums import sliding_extreme
 
 CONDITION_FLOOR = 1e-8
 """Centred over raw sum of squares below which float moments are worked out again by two passes.
 
-A tree of float64 sums is off by a few 1e-16 of the raw sum, so what stands has a few 1e-8 at worst.
+Sums in float64 are off by a few 1e-16 of the raw sum, so what stands has a few 1e-8 at worst.
 """
 
 _AGAIN = 2.0  # marks, in a map of values from -1 to 1, a window that has to be worked out again
@@ -54,6 +56,7 @@ def ncc_tile(
     *,
     taps: NDArray[np.float64] = EQUAL,
     exact: bool | None = None,
+    origin: tuple[int, int] = (0, 0),
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Correlation of two padded tiles over the window around each pixel.
@@ -73,6 +76,8 @@ def ncc_tile(
     exact : bool, optional
         Both tiles hold what `exact_moments` asks for (or NaN), whatever their dtype now is, and
         the offsets are whole numbers of 16 bits. By default the dtypes are asked.
+    origin : (int, int)
+        Where the padded tiles begin on the raster: sums are taken in the order of its grid.
     out : ndarray of float32, shape (h, w), optional
 
     Returns
@@ -93,37 +98,41 @@ def ncc_tile(
     if out is None:
         out = np.empty(shape, np.float32)
     if exact is None:
-        whole = float(offset_a).is_integer() and float(offset_b).is_integer()
-        exact = whole and exact_moments(window, a.dtype, b.dtype)
-    exact = exact and not taps.size  # weights are not whole numbers
-    a, b = moments.as_floats(a, b)
-    masked = not (moments.all_finite(a) and moments.all_finite(b))
-    plan = moments.plan_window(window, taps)
+        even = float(offset_a).is_integer() and float(offset_b).is_integer()
+        exact = even and exact_moments(window, a.dtype, b.dtype)
+    pair = moments.as_pair(a, b, offset_a, offset_b)
+    whole, weight = moments.weight_of(pair, window, taps)
+    floor = 0.0 if exact and not taps.size else CONDITION_FLOOR  # weights are not whole numbers
     again = _ncc(
-        *rows_of(a),
-        *rows_of(b),
-        a.shape[0],
-        float(offset_a),
-        float(offset_b),
-        plan,
-        masked,
-        moments.least_weight(plan, min_valid),
-        0.0 if exact else CONDITION_FLOOR,
-        moments.make_room(plan, shape[1], 6 if masked else 5),
+        *rows_of(pair.a),
+        *rows_of(pair.b),
+        pair.shape[0],
+        pair.offset_a,
+        pair.offset_b,
+        origin[0] % window,
+        origin[1] % window,
+        *rows_of(np.full((1, 1), whole) if weight is None else weight),
+        weight is not None,
+        floor,
+        moments.make_room(shape[1], window, taps),
         *target_rows(out),
         shape[1],
     )
+    if weight is not None:
+        out[weight < moments.least_weight(whole, taps, min_valid)] = np.nan
     if again:
-        _work_out_again(a, b, window, taps if taps.size else np.ones(window), masked, out)
+        a, b = a.astype(pair.a.dtype, copy=False), b.astype(pair.a.dtype, copy=False)
+        taps = taps if taps.size else np.ones(window)
+        _work_out_again(a, b, window, taps, pair.valid is not None, out)
     return out
 
 
 def work_bytes(tile: tuple[int, int], window: int, weighted: bool = False) -> int:
-    """Bytes that `ncc_tile` holds at most beside its tiles as floats and its result."""
-    rings = moments.room_bytes(tile[1], window, weighted, 6)
+    """Bytes that `ncc_tile` holds at most beside its tiles as floats, weights and its result."""
+    sums = moments.room_bytes(tile[1], window, weighted)
     # Constant windows are looked for band by band: extremes of a tile, with two steps at a time.
     band = max(window, _BAND_BYTES // (4 * (tile[1] + window))) + window
-    return rings + 6 * 8 * min(band, tile[0] + window) * (tile[1] + window)
+    return sums + 6 * 8 * min(band, tile[0] + window) * (tile[1] + window)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -143,9 +152,9 @@ def _correlate(
     sxx: NDArray[np.float64],
     syy: NDArray[np.float64],
     floor: float,
-    out: NDArray[np.float32],
+    out: NDArray[np.float64],
 ) -> int:
-    """One row of correlations from its moments; how many windows have to be worked out again."""
+    """Correlations from the moments; how many windows have to be worked out again."""
     again = 0
     for j in range(out.size):
         n = weight[j]
@@ -171,48 +180,50 @@ def _ncc(
     rows: int,
     offset_a: float,
     offset_b: float,
-    window: Window,
-    masked: bool,
-    least: float,
+    phase_y: int,
+    phase_x: int,
+    weight: NDArray[np.float64],
+    pitch_w: int,
+    weighted: bool,
     floor: float,
     room: Room,
     out: NDArray[np.float32],
     pitch_out: int,
     width: int,
 ) -> int:
-    """The whole tile, one panel of columns after the other, each streamed row by row."""
-    reach, pitch = window.size - 1, room.pitch
-    first = moments.first_slots(window.tree.depth)
-    total = room.total
-    whole = np.full(room.panel, window.total)
+    """The whole tile, one panel of columns after the other, each streamed eight rows at a time."""
+    window, step = room.window, room.step
+    reach = window - 1
     again = 0
-    for x0 in range(0, width, room.panel):
-        x1 = min(x0 + room.panel, width)
-        n = x1 - x0
-        for row in range(rows):
-            line_a = a[row * pitch_a + x0 : row * pitch_a + x1 + reach]
-            line_b = b[row * pitch_b + x0 : row * pitch_b + x1 + reach]
-            moments.load_row(line_a, line_b, offset_a, offset_b, False, masked, row, window, room)
-            if not moments.take_row(n + reach, False, masked, row, window, first, room):
-                continue
-            weight = total[5 * pitch : 5 * pitch + n] if masked else whole[:n]
-            at = (row - reach) * pitch_out
-            line = out[at + x0 : at + x1]
-            again += _correlate(
-                weight,
-                total[:n],
-                total[pitch : pitch + n],
-                total[2 * pitch : 2 * pitch + n],
-                total[3 * pitch : 3 * pitch + n],
-                total[4 * pitch : 4 * pitch + n],
-                floor,
-                line,
-            )
-            if masked:
-                for j in range(n):
-                    if weight[j] < least:
-                        again -= line[j] == _AGAIN
-                        line[j] = np.nan
+    if not weighted:
+        room.weight[:] = weight[0]
+    for x0 in range(0, width, PANEL):
+        n = min(PANEL, width - x0)
+        phase = (phase_x + x0) % window
+        first, last = 0, reach
+        while first < rows:
+            for_a, for_b = a[x0:], b[x0:]
+            moments.load_rows(for_a, pitch_a, offset_a, n + reach, first, last, room, room.x)
+            moments.load_rows(for_b, pitch_b, offset_b, n + reach, first, last, room, room.y)
+            moments.take_rows(first, last, n + reach, phase_y, phase, room)
+            y, count = first - reach, last - first
+            if y >= 0:
+                if weighted:
+                    moments.take_weights(weight[y * pitch_w + x0 :], pitch_w, n, count, room)
+                size = n * LANES
+                total = room.total
+                again += _correlate(
+                    room.weight[:size],
+                    total[:size],
+                    total[step : step + size],
+                    total[2 * step : 2 * step + size],
+                    total[3 * step : 3 * step + size],
+                    total[4 * step : 4 * step + size],
+                    floor,
+                    room.values[:size],
+                )
+                moments.write_rows(out[y * pitch_out + x0 :], pitch_out, n, count, room)
+            first, last = last, min(last + LANES, rows)
     return again
 
 

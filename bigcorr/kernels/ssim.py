@@ -17,8 +17,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels import moments
-from bigcorr.kernels.moments import EQUAL, Room, Window
+from bigcorr.kernels.moments import EQUAL, PANEL, Room
 from bigcorr.kernels.rows import rows_of, target_rows
+from bigcorr.kernels.vectors import LANES
 
 
 class Terms(NamedTuple):
@@ -27,12 +28,15 @@ class Terms(NamedTuple):
     c1, c2 : of the comparison of means and of the comparison of variances.
     pixels : pixels of a window over the sum of its weights.
     sample : 1 where variances are divided by the number of pixels less one, else 0.
+    offset_a, offset_b : about which the sums are taken.
     """
 
     c1: float
     c2: float
     pixels: float
     sample: float
+    offset_a: float
+    offset_b: float
 
 
 def ssim_tile(
@@ -47,6 +51,7 @@ def ssim_tile(
     *,
     taps: NDArray[np.float64] = EQUAL,
     sample: bool = True,
+    origin: tuple[int, int] = (0, 0),
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Structural similarity of two padded tiles over the window around each pixel.
@@ -67,6 +72,8 @@ def ssim_tile(
         Weights along both axes, all > 0. By default all pixels count alike.
     sample : bool
         Divide variances by the number of pixels less one.
+    origin : (int, int)
+        Where the padded tiles begin on the raster: sums are taken in the order of its grid.
     out : ndarray of float32, shape (h, w), optional
 
     Returns
@@ -85,68 +92,62 @@ def ssim_tile(
     shape = a.shape[0] - window + 1, a.shape[1] - window + 1
     if out is None:
         out = np.empty(shape, np.float32)
-    a, b = moments.as_floats(a, b)
-    masked = not (moments.all_finite(a) and moments.all_finite(b))
-    plan = moments.plan_window(window, taps)
+    pair = moments.as_pair(a, b, offset_a, offset_b)
+    whole, weight = moments.weight_of(pair, window, taps)
+    terms = Terms(
+        float(c1),
+        float(c2),
+        window * window / whole,
+        float(sample),
+        pair.offset_a,
+        pair.offset_b,
+    )
     _ssim(
-        *rows_of(a),
-        *rows_of(b),
-        a.shape[0],
-        float(offset_a),
-        float(offset_b),
-        plan,
-        masked,
-        moments.least_weight(plan, min_valid),
-        Terms(float(c1), float(c2), window * window / plan.total, float(sample)),
-        moments.make_room(plan, shape[1], 5 if masked else 4),
+        *rows_of(pair.a),
+        *rows_of(pair.b),
+        pair.shape[0],
+        origin[0] % window,
+        origin[1] % window,
+        *rows_of(np.full((1, 1), whole) if weight is None else weight),
+        weight is not None,
+        terms,
+        moments.make_room(shape[1], window, taps),
         *target_rows(out),
         shape[1],
     )
+    if weight is not None:
+        out[weight < moments.least_weight(whole, taps, min_valid)] = np.nan
     return out
 
 
 def work_bytes(tile: tuple[int, int], window: int, weighted: bool = False) -> int:
-    """Bytes that `ssim_tile` holds at most beside its tiles as floats and its result."""
-    return moments.room_bytes(tile[1], window, weighted, 5) + 32 * tile[1]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _factors(
-    weight: NDArray[np.float64],
-    terms: Terms,
-    mean: NDArray[np.float64],
-    variance: NDArray[np.float64],
-) -> None:
-    """By what sums, and centred sums of squares times the weight, are multiplied."""
-    pixels, sample = terms.pixels, terms.sample
-    for j in range(weight.size):
-        w = weight[j]
-        n = w * pixels
-        mean[j] = 1.0 / w
-        variance[j] = n / ((n - sample) * (w * w)) if n > sample else np.nan
+    """Bytes that `ssim_tile` holds at most beside its tiles as floats, weights and its result."""
+    return moments.room_bytes(tile[1], window, weighted)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _compare(
     weight: NDArray[np.float64],
-    mean: NDArray[np.float64],
-    variance: NDArray[np.float64],
-    sums: NDArray[np.float64],
-    pitch: int,
-    offset_a: float,
-    offset_b: float,
+    sx: NDArray[np.float64],
+    sy: NDArray[np.float64],
+    sxy: NDArray[np.float64],
+    sxx: NDArray[np.float64],
+    syy: NDArray[np.float64],
     terms: Terms,
-    out: NDArray[np.float32],
+    out: NDArray[np.float64],
 ) -> None:
-    """One row of the index from its sums. The two terms are 1, their limit, where both are 0."""
-    n, c1, c2 = out.size, terms.c1, terms.c2
-    sx, sy = sums[:n], sums[pitch : pitch + n]
-    sxy, ss = sums[2 * pitch : 2 * pitch + n], sums[3 * pitch : 3 * pitch + n]
-    for j in range(n):
-        mx, my = offset_a + sx[j] * mean[j], offset_b + sy[j] * mean[j]
+    """The index from the sums. Its two terms are 1, their limit, where both sides are 0."""
+    c1, c2, offset_a, offset_b = terms.c1, terms.c2, terms.offset_a, terms.offset_b
+    pixels, sample = terms.pixels, terms.sample
+    for j in range(out.size):
+        w = weight[j]
+        n = w * pixels
+        mean = 1.0 / w
+        variance = n / ((n - sample) * (w * w)) if n > sample else np.nan
+        mx, my = offset_a + sx[j] * mean, offset_b + sy[j] * mean
         # Twice the covariance and the sum of the variances: of an image with itself, the same bits.
-        both = 2.0 * (weight[j] * sxy[j] - sx[j] * sy[j]) * variance[j]
-        each = (weight[j] * ss[j] - (sx[j] * sx[j] + sy[j] * sy[j])) * variance[j]
+        both = 2.0 * (w * sxy[j] - sx[j] * sy[j]) * variance
+        each = (w * (sxx[j] + syy[j]) - (sx[j] * sx[j] + sy[j] * sy[j])) * variance
         top1, bottom1 = 2.0 * (mx * my) + c1, (mx * mx + my * my) + c1
         top2, bottom2 = both + c2, max(each, 0.0) + c2
         top = (top1 if bottom1 != 0.0 else 1.0) * (top2 if bottom2 != 0.0 else 1.0)
@@ -161,40 +162,45 @@ def _ssim(
     b: NDArray[Any],
     pitch_b: int,
     rows: int,
-    offset_a: float,
-    offset_b: float,
-    window: Window,
-    masked: bool,
-    least: float,
+    phase_y: int,
+    phase_x: int,
+    weight: NDArray[np.float64],
+    pitch_w: int,
+    weighted: bool,
     terms: Terms,
     room: Room,
     out: NDArray[np.float32],
     pitch_out: int,
     width: int,
 ) -> None:
-    """The whole tile, one panel of columns after the other, each streamed row by row."""
-    reach, pitch = window.size - 1, room.pitch
-    first = moments.first_slots(window.tree.depth)
-    total = room.total
-    whole = np.full(room.panel, window.total)
-    mean, variance = np.empty(room.panel), np.empty(room.panel)
-    _factors(whole, terms, mean, variance)
-    for x0 in range(0, width, room.panel):
-        x1 = min(x0 + room.panel, width)
-        n = x1 - x0
-        for row in range(rows):
-            line_a = a[row * pitch_a + x0 : row * pitch_a + x1 + reach]
-            line_b = b[row * pitch_b + x0 : row * pitch_b + x1 + reach]
-            moments.load_row(line_a, line_b, offset_a, offset_b, True, masked, row, window, room)
-            if not moments.take_row(n + reach, True, masked, row, window, first, room):
-                continue
-            weight = total[4 * pitch : 4 * pitch + n] if masked else whole[:n]
-            if masked:
-                _factors(weight, terms, mean[:n], variance[:n])
-            at = (row - reach) * pitch_out
-            line = out[at + x0 : at + x1]
-            _compare(weight, mean[:n], variance[:n], total, pitch, offset_a, offset_b, terms, line)
-            if masked:
-                for j in range(n):
-                    if weight[j] < least:
-                        line[j] = np.nan
+    """The whole tile, one panel of columns after the other, each streamed eight rows at a time."""
+    window, step = room.window, room.step
+    reach = window - 1
+    if not weighted:
+        room.weight[:] = weight[0]
+    for x0 in range(0, width, PANEL):
+        n = min(PANEL, width - x0)
+        phase = (phase_x + x0) % window
+        first, last = 0, reach
+        while first < rows:
+            columns = n + reach
+            moments.load_rows(a[x0:], pitch_a, terms.offset_a, columns, first, last, room, room.x)
+            moments.load_rows(b[x0:], pitch_b, terms.offset_b, columns, first, last, room, room.y)
+            moments.take_rows(first, last, columns, phase_y, phase, room)
+            y, count = first - reach, last - first
+            if y >= 0:
+                if weighted:
+                    moments.take_weights(weight[y * pitch_w + x0 :], pitch_w, n, count, room)
+                size, total = n * LANES, room.total
+                _compare(
+                    room.weight[:size],
+                    total[:size],
+                    total[step : step + size],
+                    total[2 * step : 2 * step + size],
+                    total[3 * step : 3 * step + size],
+                    total[4 * step : 4 * step + size],
+                    terms,
+                    room.values[:size],
+                )
+                moments.write_rows(out[y * pitch_out + x0 :], pitch_out, n, count, room)
+            first, last = last, min(last + LANES, rows)

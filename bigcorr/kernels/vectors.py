@@ -111,6 +111,60 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic
+def choose(typingctx: Any, first: Any, a: Any, b: Any) -> Any:
+    """`a` if `first`, else `b`: without a jump (only in compiled functions)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.select(*args)
+
+    return _VECTOR(types.boolean, _VECTOR, _VECTOR), codegen
+
+
+@intrinsic
+def store_across(
+    typingctx: Any,
+    array: Any,
+    index: Any,
+    a: Any,
+    b: Any,
+    c: Any,
+    d: Any,
+    e: Any,
+    f: Any,
+    g: Any,
+    h: Any,
+) -> Any:
+    """The first lanes of eight vectors to ``array[index : index + 8]``, then their second, ...
+
+    Only in compiled functions.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        for i, row in enumerate(_across(builder, list(args[2:]))):
+            to = builder.add(args[1], args[1].type(i * LANES))
+            _store(context, builder, signature.args[0], args[0], to, row)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, *[_VECTOR] * LANES), codegen
+
+
+def _across(builder: Any, rows: list[Any]) -> list[Any]:
+    """Eight vectors turned into eight others: the squares of side 1, 2 and 4 change sides."""
+    span = 1
+    while span < LANES:
+        first = [j if not j & span else LANES + j - span for j in range(LANES)]
+        second = [j + span if not j & span else LANES + j for j in range(LANES)]
+        for i in range(LANES):
+            if not i & span:
+                pair = rows[i], rows[i + span]
+                for k, lanes in ((i, first), (i + span, second)):
+                    mask = ir.Constant(ir.VectorType(_INT32, LANES), lanes)
+                    rows[k] = builder.shuffle_vector(*pair, mask)
+        span *= 2
+    return rows
+
+
+@intrinsic
 def _plus(typingctx: Any, a: Any, b: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fadd(*args)
@@ -174,17 +228,7 @@ def transpose(
         rows = [
             _load(context, builder, from_array, source, line(at, pitch, i)) for i in range(LANES)
         ]
-        span = 1
-        while span < LANES:  # swap the off-diagonal squares of side 1, 2 and 4
-            first = [j if not j & span else LANES + j - span for j in range(LANES)]
-            second = [j + span if not j & span else LANES + j for j in range(LANES)]
-            for i in range(LANES):
-                if not i & span:
-                    pair = rows[i], rows[i + span]
-                    for k, lanes in ((i, first), (i + span, second)):
-                        mask = ir.Constant(ir.VectorType(_INT32, LANES), lanes)
-                        rows[k] = builder.shuffle_vector(*pair, mask)
-            span *= 2
+        rows = _across(builder, rows)
         for i in range(LANES):
             _store(context, builder, to_array, target, line(to, step, i), rows[i])
         return context.get_dummy_value()

@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from bigcorr import __version__
 from bigcorr.errors import InputError
 from bigcorr.kernels.pad import halo_box
-from bigcorr.operators import TILE, Layer, Operator, compute_box, offset_of, offset_positions
+from bigcorr.operators import (
+    Layer,
+    Operator,
+    compute_box,
+    offset_of,
+    offset_positions,
+    tile_shape,
+)
 from bigcorr.raster.base import RasterSource
 from bigcorr.raster.source import as_source
 from bigcorr.raster.store import CHUNK, SHARD, partial_path, remove
@@ -344,6 +351,7 @@ def _task_bytes(op: Operator, dtypes: Sequence[Any], read: Shape, shard: int) ->
     held = (read[0] + 2 * op.halo[0]) * (read[1] + 2 * op.halo[1])
     # What is read stands there twice while it is decoded, beside a mask.
     reading = sum(held * (2 * np.dtype(dtype).itemsize + 1) for dtype in dtypes)
-    tile = min(read[0], TILE), min(read[1], TILE)
+    most = tile_shape(op.halo)
+    tile = min(read[0], most[0]), min(read[1], most[1])
     # The shard's result, and as much again while it is encoded.
     return reading + op.tile_bytes(tile, *dtypes) + 2 * shard * op.out_dtype(*dtypes).itemsize

@@ -31,7 +31,8 @@ def test_transpose_swaps_rows_and_lanes() -> None:
     turn(x, out)
     for i in range(LANES):
         np.testing.assert_array_equal(out[1 + 9 * i : 9 + 9 * i], x[3 + i : 83 + i : 10])
-    assert out[0] == -1 and (out[72:] == -1).all()
+    assert out[0] == -1
+    assert (out[72:] == -1).all()
 
 
 @pytest.mark.parametrize("source", ["uint8", "float32", "float64"])
@@ -44,4 +45,5 @@ def test_vectors_are_read_and_written_as_what_the_array_holds(source: str, targe
     njit(work)(x, out)
     a, b = x[2:10].astype(float), x[3:11].astype(float)
     np.testing.assert_array_equal(out[1:9], (a - 1) * b + 0.25)
-    assert out[0] == 0 and (out[9:] == 0).all()
+    assert out[0] == 0
+    assert (out[9:] == 0).all()
