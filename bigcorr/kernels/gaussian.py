@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bigcorr.kernels.fold import fold
 from bigcorr.kernels.fused import fma
-from bigcorr.kernels.rows import rows_of, target_rows
+from bigcorr.kernels.rows import raw_rows, raw_target, read_row, write_row
 from bigcorr.kernels.scratch import kept
 from bigcorr.kernels.vectors import LANES, transpose
 
@@ -99,17 +99,16 @@ def blur_tile(
     if padded.dtype not in _NATIVE:
         small = padded.dtype.itemsize <= 2
         padded = padded.astype(np.float32 if small else np.float64)
-    pixels = rows_of(padded)
     sums, lanes = _sizes(radius_y, radius_x)
     _blur(
-        *pixels,
+        *raw_rows(padded),
         padded.shape[0],
         taps_y[radius_y:],
         taps_x[radius_x:],
         kept(sums, "gaussian sums"),
         kept(lanes, "gaussian lanes"),
         kept(lanes, "gaussian rows"),
-        *target_rows(out),
+        *raw_target(out),
         shape[1],
     )
     return out
@@ -170,22 +169,35 @@ def _sizes(radius_y: int, radius_x: int) -> tuple[int, int]:
 
 @njit(cache=True, nogil=True)
 def _look_up(
-    pixels: NDArray[Any], pitch: int, first: int, length: int, occupied: NDArray[np.int64]
+    raw: NDArray[np.uint8],
+    item: int,
+    pitch: int,
+    first: int,
+    length: int,
+    occupied: NDArray[np.int64],
 ) -> None:
-    """For each row from column `first` on, columns outside which it is zero; (0, 0): all of it.
-
-    Looked up by stretches, so a span may be some pixels too wide.
-    """
+    """For each row from column `first` on, columns outside which it is zero; (0, 0): all of it."""
     for y in range(occupied.shape[0]):
-        line = pixels[y * pitch + first : y * pitch + first + length]
-        lo, hi = length, 0
-        for start in range(0, length, _STRETCH):
-            part, count = line[start : min(start + _STRETCH, length)], 0
-            for j in range(part.size):
-                count += part[j] != 0
-            if count:
-                lo, hi = min(lo, start), start + part.size
-        occupied[y, 0], occupied[y, 1] = min(lo, hi), hi
+        start = y * pitch + first
+        if item == 8:
+            _span(raw.view(np.float64)[start : start + length], occupied[y])
+        elif item == 4:
+            _span(raw.view(np.float32)[start : start + length], occupied[y])
+        else:
+            _span(raw[start : start + length], occupied[y])
+
+
+@njit(cache=True, nogil=True)
+def _span(line: NDArray[Any], span: NDArray[np.int64]) -> None:
+    """Looked up by stretches, so a span may be some pixels too wide."""
+    lo, hi = line.size, 0
+    for start in range(0, line.size, _STRETCH):
+        part, count = line[start : start + _STRETCH], 0
+        for j in range(part.size):
+            count += part[j] != 0
+        if count:
+            lo, hi = min(lo, start), start + part.size
+    span[0], span[1] = min(lo, hi), hi
 
 
 def normalise(
@@ -208,15 +220,17 @@ def normalise(
 
 
 @njit(cache=True, nogil=True)
-def _clear(out: NDArray[Any]) -> None:
+def _clear(out: NDArray[np.float64]) -> None:
     for j in range(out.size):
         out[j] = 0.0
 
 
 @njit(cache=True, nogil=True)
 def _sum_rows(
-    pixels: NDArray[Any],
+    raw: NDArray[np.uint8],
+    item: int,
     pitch: int,
+    begin: int,
     count: int,
     lo: int,
     hi: int,
@@ -232,9 +246,7 @@ def _sum_rows(
     radius = half.size - 1
     length, step = hi - lo + 2 * radius, lanes.size // LANES
     for i in range(count):
-        line, row = pixels[i * pitch + lo : i * pitch + lo + length], rows[i * step :]
-        for x in range(length):
-            row[x] = line[x]
+        read_row(raw, item, begin + i * pitch + lo, 0.0, rows[i * step : i * step + length])
     for x in range(0, length, LANES):
         transpose(rows, x, step, lanes, x * LANES, LANES)
     for x in range(0, hi - lo, 4):
@@ -295,7 +307,8 @@ def _add_pair(
 
 @njit(cache=True, nogil=True)
 def _blur(
-    pixels: NDArray[Any],
+    raw: NDArray[np.uint8],
+    item: int,
     pitch: int,
     height: int,
     half_y: NDArray[np.float64],
@@ -303,7 +316,8 @@ def _blur(
     sums: NDArray[np.float64],
     lanes: NDArray[np.float64],
     rows: NDArray[np.float64],
-    out: NDArray[Any],
+    out: NDArray[np.uint8],
+    item_out: int,
     pitch_out: int,
     width: int,
 ) -> None:
@@ -315,13 +329,14 @@ def _blur(
     reach_y, reach_x = 2 * half_y.size - 2, 2 * half_x.size - 2
     room = sums.size // _PITCH
     spans = np.zeros((room, 2), np.int64)  # beyond these columns a row of sums is zero
-    spans[:, 1] = _PITCH
+    for i in range(room):
+        spans[i, 1] = _PITCH
     total = np.empty(_GROUP * _PITCH)
     occupied = np.empty((height, 2), np.int64)
     for x0 in range(0, width, _PANEL):
         n = min(_PANEL, width - x0)
         top = held = done = 0
-        _look_up(pixels, pitch, x0, n + reach_x, occupied)
+        _look_up(raw, item, pitch, x0, n + reach_x, occupied)
         for y0 in range(0, height, LANES):
             y1 = min(y0 + LANES, height)
             if held + LANES > room:
@@ -337,7 +352,7 @@ def _blur(
             if lo < hi:
                 begin = y0 * pitch + x0
                 part = sums[held * _PITCH :]
-                _sum_rows(pixels[begin:], pitch, y1 - y0, lo, hi, half_x, rows, lanes, part)
+                _sum_rows(raw, item, pitch, begin, y1 - y0, lo, hi, half_x, rows, lanes, part)
             for i in range(LANES):
                 line, before, behind = (
                     sums[(held + i) * _PITCH :],
@@ -360,18 +375,11 @@ def _blur(
                 first = done - top
                 lo, hi = _sum_columns(sums[first * _PITCH :], spans[first:], lines, half_y, total)
                 for i in range(lines):
-                    target = out[(done + i) * pitch_out + x0 : (done + i) * pitch_out + x0 + n]
-                    _write_row(total[i * _PITCH : i * _PITCH + n], lo, hi, target)
+                    line = total[i * _PITCH : i * _PITCH + n]
+                    _clear(line[:lo])
+                    _clear(line[max(lo, hi) :])
+                    write_row(line, out, item_out, (done + i) * pitch_out + x0)
                 done += lines
-
-
-@njit(cache=True, nogil=True)
-def _write_row(total: NDArray[np.float64], lo: int, hi: int, out: NDArray[Any]) -> None:
-    _clear(out[:lo])
-    part, target = total[lo:hi], out[lo:hi]
-    for j in range(part.size):
-        target[j] = part[j]
-    _clear(out[max(lo, hi) :])
 
 
 @njit(cache=True, nogil=True)
@@ -380,7 +388,7 @@ def _move_row(
 ) -> None:
     line = sums[target * _PITCH : (target + 1) * _PITCH]
     _clear(line[spans[target, 0] : spans[target, 1]])
-    lo, hi = spans[source]
+    lo, hi = spans[source, 0], spans[source, 1]
     part, old = line[lo:hi], sums[source * _PITCH + lo : source * _PITCH + hi]
     for j in range(part.size):
         part[j] = old[j]

@@ -18,6 +18,7 @@ from bigcorr.kernels.block_sums import QUANTITIES, add_rows, add_tails, sum_alon
 from bigcorr.kernels.finite import all_finite
 from bigcorr.kernels.fold import fold
 from bigcorr.kernels.gaussian import blur_tile
+from bigcorr.kernels.rows import read_row, write_row
 from bigcorr.kernels.scratch import kept
 from bigcorr.kernels.vectors import LANES, transpose
 from bigcorr.kernels.window_sums import count_windows
@@ -164,8 +165,10 @@ def _sizes(
 
 @njit(cache=True, nogil=True)
 def load_rows(
-    tile: NDArray[Any],
+    raw: NDArray[np.uint8],
+    item: int,
     pitch: int,
+    begin: int,
     offset: float,
     columns: int,
     first: int,
@@ -173,13 +176,18 @@ def load_rows(
     room: Room,
     out: NDArray[np.float64],
 ) -> None:
-    """Rows `first` to before `last` of a tile about its offset, each to its slot in `out`."""
+    """Rows `first` to before `last` of a tile about its offset, each to its slot in `out`.
+
+    Parameters
+    ----------
+    raw, item, pitch
+        The tile as `raw_rows` gives it.
+    begin, columns : int
+        Its first column and how many there are.
+    """
     for row in range(first, last):
-        line = tile[row * pitch : row * pitch + columns]
         slot = row % room.slots * room.pitch
-        to = out[slot : slot + columns]
-        for j in range(columns):
-            to[j] = line[j] - offset
+        read_row(raw, item, begin + row * pitch, offset, out[slot : slot + columns])
 
 
 @njit(cache=True, nogil=True)
@@ -225,7 +233,8 @@ def _add_blocks(first: int, last: int, columns: int, phase: int, room: Room) -> 
         start = max(top, 0)
         add_tails(room.x, room.y, room.pitch, room.slots, columns, start, end, top >= 0, room.tails)
     if first == 0:
-        room.heads[:] = 0.0
+        for j in range(room.heads.size):
+            room.heads[j] = 0.0
     add_rows(
         room.x,
         room.y,
@@ -260,8 +269,10 @@ def _multiply(
     x: NDArray[np.float64], y: NDArray[np.float64], out: NDArray[np.float64], plane: int
 ) -> None:
     n = x.size
-    out[:n] = x
-    out[plane : plane + n] = y
+    for j in range(n):
+        out[j] = x[j]
+    for j in range(n):
+        out[plane + j] = y[j]
     a, b, c = out[2 * plane :], out[3 * plane :], out[4 * plane :]
     for j in range(n):
         a[j] = x[j] * y[j]
@@ -294,10 +305,12 @@ def _fold_along(n: int, room: Room) -> None:
 
 
 @njit(cache=True, nogil=True)
-def take_weights(weight: NDArray[np.float64], pitch: int, n: int, count: int, room: Room) -> None:
-    """The weights of up to eight rows of windows as vectors, to ``room.weight``."""
+def take_weights(
+    weight: NDArray[np.float64], pitch: int, begin: int, n: int, count: int, room: Room
+) -> None:
+    """The weights of up to eight rows of windows from pixel `begin` on, as vectors."""
     for i in range(count):
-        line, to = weight[i * pitch : i * pitch + n], room.lines[i * room.pitch :]
+        line, to = weight[begin + i * pitch :], room.lines[i * room.pitch :]
         for j in range(n):
             to[j] = line[j]
     for j in range(0, n, LANES):
@@ -305,11 +318,12 @@ def take_weights(weight: NDArray[np.float64], pitch: int, n: int, count: int, ro
 
 
 @njit(cache=True, nogil=True)
-def write_rows(out: NDArray[np.float32], pitch: int, n: int, count: int, room: Room) -> None:
-    """``room.values`` as up to eight rows of the result."""
+def write_rows(
+    raw: NDArray[np.uint8], item: int, pitch: int, begin: int, n: int, count: int, room: Room
+) -> None:
+    """``room.values`` as up to eight rows of the result, from pixel `begin` on."""
     for j in range(0, n, LANES):
         transpose(room.values, j * LANES, LANES, room.lines, j, room.pitch)
     for i in range(count):
-        line, to = room.lines[i * room.pitch :], out[i * pitch : i * pitch + n]
-        for j in range(n):
-            to[j] = line[j]
+        line = room.lines[i * room.pitch : i * room.pitch + n]
+        write_row(line, raw, item, begin + i * pitch)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from bigcorr.kernels import moments
 from bigcorr.kernels.fused import fma
 from bigcorr.kernels.moments import EQUAL, PANEL, Room
-from bigcorr.kernels.rows import rows_of, target_rows
+from bigcorr.kernels.rows import raw_rows, raw_target, rows_of
 from bigcorr.kernels.vectors import LANES
 from bigcorr.kernels.window_sums import sliding_extreme
 
@@ -104,8 +104,8 @@ def ncc_tile(
     whole, weight = moments.weight_of(pair, window, taps)
     floor = 0.0 if exact and not taps.size else CONDITION_FLOOR  # weights are not whole numbers
     again = _ncc(
-        *rows_of(pair.a),
-        *rows_of(pair.b),
+        *raw_rows(pair.a),
+        *raw_rows(pair.b),
         pair.shape[0],
         pair.offset_a,
         pair.offset_b,
@@ -115,7 +115,7 @@ def ncc_tile(
         weight is not None,
         floor,
         moments.make_room(shape[1], window, taps),
-        *target_rows(out),
+        *raw_target(out),
         shape[1],
     )
     if weight is not None:
@@ -173,9 +173,11 @@ def _correlate(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _ncc(
-    a: NDArray[Any],
+    a: NDArray[np.uint8],
+    item_a: int,
     pitch_a: int,
-    b: NDArray[Any],
+    b: NDArray[np.uint8],
+    item_b: int,
     pitch_b: int,
     rows: int,
     offset_a: float,
@@ -187,7 +189,8 @@ def _ncc(
     weighted: bool,
     floor: float,
     room: Room,
-    out: NDArray[np.float32],
+    out: NDArray[np.uint8],
+    item_out: int,
     pitch_out: int,
     width: int,
 ) -> int:
@@ -196,34 +199,34 @@ def _ncc(
     reach = window - 1
     again = 0
     if not weighted:
-        room.weight[:] = weight[0]
+        for j in range(room.weight.size):
+            room.weight[j] = weight[0]
     for x0 in range(0, width, PANEL):
         n = min(PANEL, width - x0)
         phase = (phase_x + x0) % window
-        first, last = 0, reach
-        while first < rows:
-            for_a, for_b = a[x0:], b[x0:]
-            moments.load_rows(for_a, pitch_a, offset_a, n + reach, first, last, room, room.x)
-            moments.load_rows(for_b, pitch_b, offset_b, n + reach, first, last, room, room.y)
-            moments.take_rows(first, last, n + reach, phase_y, phase, room)
-            y, count = first - reach, last - first
-            if y >= 0:
-                if weighted:
-                    moments.take_weights(weight[y * pitch_w + x0 :], pitch_w, n, count, room)
-                size = n * LANES
-                total = room.total
-                again += _correlate(
-                    room.weight[:size],
-                    total[:size],
-                    total[step : step + size],
-                    total[2 * step : 2 * step + size],
-                    total[3 * step : 3 * step + size],
-                    total[4 * step : 4 * step + size],
-                    floor,
-                    room.values[:size],
-                )
-                moments.write_rows(out[y * pitch_out + x0 :], pitch_out, n, count, room)
-            first, last = last, min(last + LANES, rows)
+        columns, size, total = n + reach, n * LANES, room.total
+        for y in range(-LANES, rows - reach, LANES):
+            # First all rows that end no window yet, then eight at a time.
+            first, last = y + reach if y >= 0 else 0, min(y + reach + LANES, rows)
+            moments.load_rows(a, item_a, pitch_a, x0, offset_a, columns, first, last, room, room.x)
+            moments.load_rows(b, item_b, pitch_b, x0, offset_b, columns, first, last, room, room.y)
+            moments.take_rows(first, last, columns, phase_y, phase, room)
+            if y < 0:
+                continue
+            if weighted:
+                moments.take_weights(weight, pitch_w, y * pitch_w + x0, n, last - first, room)
+            again += _correlate(
+                room.weight[:size],
+                total[:size],
+                total[step : step + size],
+                total[2 * step : 2 * step + size],
+                total[3 * step : 3 * step + size],
+                total[4 * step : 4 * step + size],
+                floor,
+                room.values[:size],
+            )
+            to = y * pitch_out + x0
+            moments.write_rows(out, item_out, pitch_out, to, n, last - first, room)
     return again
 
 

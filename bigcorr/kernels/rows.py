@@ -1,7 +1,9 @@
 """The rows of an image as one stretch of memory, whether or not other pixels lie between them.
 
 Kernels walk tiles row by row. Taken so, a tile may be a part of a larger array, which is neither
-copied before nor written to twice, and loops still see rows without gaps.
+copied before nor written to twice, and loops still see rows without gaps. Kernels that work in
+float64 whatever the pixels are take them as bytes: only what reads and writes a row is compiled for
+every dtype then, not all of the kernel.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
@@ -57,3 +60,60 @@ def target_rows(image: NDArray[Any]) -> tuple[NDArray[Any], int]:
             "without gaps that can be written to"
         )
     return rows_of(image)
+
+
+def raw_rows(image: NDArray[Any]) -> tuple[NDArray[np.uint8], int, int]:
+    """`rows_of` an image of uint8, float32 or float64 as bytes.
+
+    Returns
+    -------
+    raw : ndarray of uint8
+    item : int
+        Bytes of a pixel, which tell the dtype.
+    pitch : int
+        Pixels from one row to the next.
+    """
+    flat, pitch = rows_of(image)
+    return flat.view(np.uint8), image.itemsize, pitch
+
+
+def raw_target(image: NDArray[Any]) -> tuple[NDArray[np.uint8], int, int]:
+    """The same of an array of float32 or float64 to be written to, which is never copied."""
+    flat, pitch = target_rows(image)
+    return flat.view(np.uint8), image.itemsize, pitch
+
+
+@njit(cache=True, nogil=True)
+def read_row(
+    raw: NDArray[np.uint8], item: int, start: int, offset: float, out: NDArray[np.float64]
+) -> None:
+    """Pixels from number `start` on, less an offset."""
+    stop = start + out.size
+    if item == 8:
+        _subtract(raw.view(np.float64)[start:stop], offset, out)
+    elif item == 4:
+        _subtract(raw.view(np.float32)[start:stop], offset, out)
+    else:
+        _subtract(raw[start:stop], offset, out)
+
+
+@njit(cache=True, nogil=True)
+def _subtract(line: NDArray[Any], offset: float, out: NDArray[np.float64]) -> None:
+    for j in range(out.size):
+        out[j] = line[j] - offset
+
+
+@njit(cache=True, nogil=True)
+def write_row(line: NDArray[np.float64], raw: NDArray[np.uint8], item: int, start: int) -> None:
+    """Numbers to the pixels from number `start` on, rounded once."""
+    stop = start + line.size
+    if item == 8:
+        _copy(line, raw.view(np.float64)[start:stop])
+    else:
+        _copy(line, raw.view(np.float32)[start:stop])
+
+
+@njit(cache=True, nogil=True)
+def _copy(line: NDArray[np.float64], out: NDArray[Any]) -> None:
+    for j in range(line.size):
+        out[j] = line[j]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bigcorr.kernels import moments
 from bigcorr.kernels.moments import EQUAL, PANEL, Room
-from bigcorr.kernels.rows import rows_of, target_rows
+from bigcorr.kernels.rows import raw_rows, raw_target, rows_of
 from bigcorr.kernels.vectors import LANES
 
 
@@ -103,8 +103,8 @@ def ssim_tile(
         pair.offset_b,
     )
     _ssim(
-        *rows_of(pair.a),
-        *rows_of(pair.b),
+        *raw_rows(pair.a),
+        *raw_rows(pair.b),
         pair.shape[0],
         origin[0] % window,
         origin[1] % window,
@@ -112,7 +112,7 @@ def ssim_tile(
         weight is not None,
         terms,
         moments.make_room(shape[1], window, taps),
-        *target_rows(out),
+        *raw_target(out),
         shape[1],
     )
     if weight is not None:
@@ -157,9 +157,11 @@ def _compare(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _ssim(
-    a: NDArray[Any],
+    a: NDArray[np.uint8],
+    item_a: int,
     pitch_a: int,
-    b: NDArray[Any],
+    b: NDArray[np.uint8],
+    item_b: int,
     pitch_b: int,
     rows: int,
     phase_y: int,
@@ -169,7 +171,8 @@ def _ssim(
     weighted: bool,
     terms: Terms,
     room: Room,
-    out: NDArray[np.float32],
+    out: NDArray[np.uint8],
+    item_out: int,
     pitch_out: int,
     width: int,
 ) -> None:
@@ -177,30 +180,35 @@ def _ssim(
     window, step = room.window, room.step
     reach = window - 1
     if not weighted:
-        room.weight[:] = weight[0]
+        for j in range(room.weight.size):
+            room.weight[j] = weight[0]
     for x0 in range(0, width, PANEL):
         n = min(PANEL, width - x0)
         phase = (phase_x + x0) % window
-        first, last = 0, reach
-        while first < rows:
-            columns = n + reach
-            moments.load_rows(a[x0:], pitch_a, terms.offset_a, columns, first, last, room, room.x)
-            moments.load_rows(b[x0:], pitch_b, terms.offset_b, columns, first, last, room, room.y)
+        columns, size, total = n + reach, n * LANES, room.total
+        for y in range(-LANES, rows - reach, LANES):
+            # First all rows that end no window yet, then eight at a time.
+            first, last = y + reach if y >= 0 else 0, min(y + reach + LANES, rows)
+            moments.load_rows(
+                a, item_a, pitch_a, x0, terms.offset_a, columns, first, last, room, room.x
+            )
+            moments.load_rows(
+                b, item_b, pitch_b, x0, terms.offset_b, columns, first, last, room, room.y
+            )
             moments.take_rows(first, last, columns, phase_y, phase, room)
-            y, count = first - reach, last - first
-            if y >= 0:
-                if weighted:
-                    moments.take_weights(weight[y * pitch_w + x0 :], pitch_w, n, count, room)
-                size, total = n * LANES, room.total
-                _compare(
-                    room.weight[:size],
-                    total[:size],
-                    total[step : step + size],
-                    total[2 * step : 2 * step + size],
-                    total[3 * step : 3 * step + size],
-                    total[4 * step : 4 * step + size],
-                    terms,
-                    room.values[:size],
-                )
-                moments.write_rows(out[y * pitch_out + x0 :], pitch_out, n, count, room)
-            first, last = last, min(last + LANES, rows)
+            if y < 0:
+                continue
+            if weighted:
+                moments.take_weights(weight, pitch_w, y * pitch_w + x0, n, last - first, room)
+            _compare(
+                room.weight[:size],
+                total[:size],
+                total[step : step + size],
+                total[2 * step : 2 * step + size],
+                total[3 * step : 3 * step + size],
+                total[4 * step : 4 * step + size],
+                terms,
+                room.values[:size],
+            )
+            to = y * pitch_out + x0
+            moments.write_rows(out, item_out, pitch_out, to, n, last - first, room)

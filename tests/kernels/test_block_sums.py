@@ -7,6 +7,7 @@ import pytest
 
 from bigcorr.kernels import moments
 from bigcorr.kernels.block_sums import sum_along
+from bigcorr.kernels.rows import raw_rows
 from bigcorr.kernels.vectors import LANES
 
 WINDOWS = [1, 2, 3, 5, 7, 8, 9, 16, 31, 85]
@@ -23,7 +24,7 @@ def window_sums(
     first, last = 0, window - 1
     while first < height:
         for tile, to in ((a, room.x), (b, room.y)):
-            moments.load_rows(tile.ravel(), columns, 0.0, columns, first, last, room, to)
+            moments.load_rows(*raw_rows(tile), 0, 0.0, columns, first, last, room, to)
         phase = origin[0] % window, origin[1] % window
         moments.take_rows(first, last, columns, *phase, room)
         if last >= window:
