@@ -8,13 +8,14 @@ into a matrix. Adding a measure is adding one file with both. No I/O and no dask
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.pairs.selection import Selection
+from bigcorr.pairs.summaries import NOTHING, Known
 from bigcorr.tiles import Box
 
 Timer = defaultdict[str, float]
@@ -29,7 +30,9 @@ class ChannelStatistics:
     """What the statistics pass knows of each channel of the blurred stack.
 
     All arrays are (channel,) float64. ``z = (x - offset) / scale`` are the values that features are
-    made of; `offset` and `scale` are exact in float32 for integer data, so z is too.
+    made of; `offset` and `scale` are exact in float32 for integer data, so z is too. `known` are
+    the summaries that measures asked for. `lowest` is the least value of the data's type where
+    values are whole numbers of at most 16 bits, else None.
     """
 
     n: NDArray[np.float64]
@@ -39,10 +42,13 @@ class ChannelStatistics:
     maximum: NDArray[np.float64]
     offset: NDArray[np.float64]
     scale: NDArray[np.float64]
+    known: Known = NOTHING
+    lowest: int | None = None
 
     def select(self, channels: Any) -> ChannelStatistics:
         """The same for some of the channels."""
-        return ChannelStatistics(**{k: v[channels] for k, v in self.__dict__.items()})
+        arrays = {k: v[channels] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return replace(self, **arrays, known=self.known.select(channels))
 
 
 @dataclass
@@ -105,7 +111,11 @@ class Features(Protocol):
 
 
 class Measure(Protocol):
-    """Sums to a matrix."""
+    """Sums to a matrix.
+
+    A measure that wants to know more of each channel also has `summaries`, a tuple of `Summary`
+    objects: they are in ``statistics.known`` in the pair pass and in `finalize`.
+    """
 
     name: ClassVar[str]
     kind: ClassVar[Literal["similarity", "distance"]]

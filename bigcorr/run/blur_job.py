@@ -6,7 +6,8 @@ Which units there are, and how their arrays are put together. What a unit comput
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bigcorr.pairs.measure import ChannelStatistics, Features, Partial
 from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.significance import SPECTRUM_REGIONS, FieldSpectrum, SpectrumSpec
 from bigcorr.pairs.statistics import RegionSample, combine, sample_regions
+from bigcorr.pairs.summaries import idle, rounds_of
 from bigcorr.pairs.variance import PairVariance, spectra_of, variances
 from bigcorr.run.checkpoint import Arrays, Checkpoint
 from bigcorr.run.cluster import Pool
@@ -25,6 +27,7 @@ from bigcorr.run.plan import Plan, channels_a_unit, coarse_side
 from bigcorr.run.progress import Progress
 from bigcorr.run.question import PairsQuestion
 from bigcorr.run.stages import Fold, Section, run_stage
+from bigcorr.run.summaries import summarise
 from bigcorr.tiles import Box
 
 REGIONS_A_UNIT = 8
@@ -79,7 +82,12 @@ def one_blur(
     counted = [0, 0]
 
     def stage(
-        name: str, function: Any, units: list[tuple], fold: Fold, sections: list[int] | None = None
+        name: str,
+        function: Callable[..., Arrays],
+        units: list[tuple],
+        fold: Fold,
+        sections: list[int] | None = None,
+        finish: Callable[[int, Arrays], Arrays] | None = None,
     ) -> list[Section]:
         parts, found = run_stage(
             pool,
@@ -88,26 +96,23 @@ def one_blur(
             units,
             fold,
             sections=sections,
+            finish=finish,
             checkpoint=checkpoint,
             progress=progress,
         )
         counted[0] += len(units)
         counted[1] += found
-        return parts
-
-    def timed(part: Section) -> Arrays:
-        arrays = part.load()
-        for key, seconds in arrays.items():
-            if key.startswith("time."):
+        for part in parts:
+            for key, seconds in part.load(prefix="time.").items():
                 timings[key[5:]] = timings.get(key[5:], 0.0) + float(seconds)
-        return arrays
+        return parts
 
     # Statistics: moments of the chosen regions, then their spectra, which need mean and sd.
     groups = _groups(asked.channels, channels_a_unit(sample))
     units, places = _region_units(loader, groups, sample, sample.chosen)
     regions = len(sample.regions)
     fold = _ChannelFold(asked.channels, places, regions)
-    total = timed(*stage("statistics", statistics_unit, units, fold))
+    total = stage("statistics", statistics_unit, units, fold)[0].load()
     valid = np.array([_valid_pixels(loader, region) for region in sample.regions])
     moments = total.get("moments", np.zeros((asked.channels, regions, 5)))
     statistics = combine(moments, sample, valid)
@@ -118,12 +123,16 @@ def one_blur(
         units, places = _region_units(loader, groups, sample, some)
         units = [(*unit, statistics.select(unit[1]), tuple(specs.values())) for unit in units]
         fold = _ChannelFold(asked.channels, places, 0)
-        sums = timed(*stage("spectra", spectra_unit, units, fold))
+        sums = stage("spectra", spectra_unit, units, fold)[0].load()
+
+    statistics = replace(statistics, lowest=loader.lowest)
+    statistics = summarise(rounds_of(asked.measures), loader, statistics, stage)
 
     coarse = coarse_side(loader.raster) if _wants_coarse(specs) else 0
     tiles = asked.tiles(plan.group)
     features = asked.features()
-    blocks = plan.blocks
+    # No tile is wanted where all is in the summaries, unless channels are to be counted.
+    blocks = plan.blocks if asked.counts is None or not idle(features) else []
     units = []
     for tile in tiles:
         count = asked.counts is None and tile.first
@@ -141,7 +150,7 @@ def one_blur(
     counts = np.zeros(asked.channels) if asked.counts is None else None
     low = np.zeros((0, 0, 0), np.float32)
     for tile, section in zip(tiles, sections, strict=True):
-        arrays = timed(section)
+        arrays = section.load(["count", "coarse"])
         numbers = tile.numbers[tile.columns]
         if counts is not None and "count" in arrays:
             counts[numbers] = arrays["count"][tile.columns]

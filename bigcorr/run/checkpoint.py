@@ -14,6 +14,7 @@ import os
 import shutil
 import uuid
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,11 @@ class Checkpoint:
         self._drop(stage, length)
         (self.path / stage / f"prefix-{length:07d}.npz").unlink(missing_ok=True)
 
-    def read_section(self, stage: str, section: int) -> Arrays:
-        return self._read(self.path / stage / f"section-{section:07d}.npz")
+    def read_section(
+        self, stage: str, section: int, names: Collection[str] | None = None, prefix: str = ""
+    ) -> Arrays:
+        """The sum of a section, or only the arrays that are named or begin with `prefix`."""
+        return self._read(self.path / stage / f"section-{section:07d}.npz", names, prefix)
 
     def _drop(self, stage: str, length: int) -> None:
         """Remove units and prefixes whose sums are kept otherwise."""
@@ -144,11 +148,15 @@ class Checkpoint:
         return sum(array.nbytes for array in arrays.values())
 
     @staticmethod
-    def _read(path: Path) -> Arrays:
+    def _read(path: Path, names: Collection[str] | None = None, prefix: str = "") -> Arrays:
         # The zip format checks a CRC of every array; pickles are never loaded.
         try:
             with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+                return {
+                    name: file[name]
+                    for name in file.files
+                    if (names is None or name in names) and name.startswith(prefix)
+                }
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise RunError(
                 f"{path} is damaged ({error}): remove it and run the same command again"

@@ -74,6 +74,14 @@ class TileLoader:
         """Whether channels may miss different pixels."""
         return self.source.dtype.kind == "f" or self.nodata is not None
 
+    @property
+    def lowest(self) -> int | None:
+        """Least value of the data's type where values are whole numbers of at most 16 bits."""
+        dtype = self.source.dtype
+        if self.sigma is not None or dtype.itemsize > 2 or dtype.kind not in "iub":
+            return None
+        return int(np.iinfo(dtype).min) if dtype.kind == "i" else 0
+
     def peak_bytes(self, shape: tuple[int, int]) -> int:
         """Most bytes in use while a tile of `shape` is read, beside what the caller keeps."""
         halo = self.halo

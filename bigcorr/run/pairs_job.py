@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bigcorr.pairs.summaries import rounds_of
 from bigcorr.pairs.variance import spectra_of
 from bigcorr.run.blur_job import one_blur, sample_of
 from bigcorr.run.checkpoint import Checkpoint, refuse_other
@@ -154,6 +155,8 @@ def plan_for(asked: PairsQuestion, pool: Pool) -> Plan:
         asked.against,
         sample_of(widest),
         tuple(specs.values()),
+        rounds_of(asked.measures),
+        asked.counts is None,
         pool.memory_limit,
         pool.slots,
         len(asked.sigmas),

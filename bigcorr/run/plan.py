@@ -17,8 +17,10 @@ from bigcorr.pairs.measure import Features
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection, matrix_tiles
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.statistics import WHOLE_PIXELS, RegionSample
+from bigcorr.pairs.summaries import Summary, idle
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.passes import room_of
+from bigcorr.run.summaries import stage_bytes, stage_reads
 from bigcorr.tiles import Box, Shape, grid
 
 PROCESS_BYTES = 400 * 2**20
@@ -73,6 +75,7 @@ class Plan:
     sampled_regions: int
     regions: int
     channels_a_unit: int
+    summary_passes: int
     matrix_tiles: int
     bytes_read: int
     task_bytes: int
@@ -105,6 +108,7 @@ class Plan:
             ),
             ("rows of a block held at once", f"{self.strip} of {self.side}"),
             ("statistics from", f"up to {self.sampled_regions} of {self.regions} regions"),
+            ("passes for summaries", str(self.summary_passes)),
             ("read from storage (decoded)", _mebibytes(self.bytes_read)),
             ("projected peak of a task", _mebibytes(self.task_bytes)),
             ("projected peak of a worker", _mebibytes(self.worker_bytes)),
@@ -123,6 +127,8 @@ def make_plan(
     against: tuple[int, ...] | None,
     sample: RegionSample,
     spectra: tuple[SpectrumSpec, ...],
+    rounds: list[tuple[Summary, ...]],
+    counting: bool,
     memory_limit: int | None,
     slots: int,
     sigmas: int,
@@ -138,7 +144,7 @@ def make_plan(
     side = block_side(raster, channels)
     # The libraries take their part of a worker's limit, whoever started it.
     allowed = None if memory_limit is None else int(FILL * memory_limit) - PROCESS_BYTES
-    region = _region_bytes(loader, sample, spectra)
+    region = max(_region_bytes(loader, sample, spectra), stage_bytes(rounds, loader))
     tallest = min(side, -(-raster[0] // CELL) * CELL) // CELL
     fits: list[tuple[int | None, int, int, int]] = []
     needed = unit = 0
@@ -167,7 +173,9 @@ def make_plan(
         )
     group, strip, needed, unit = max(fits, key=lambda fit: fit[1])
     tiles = matrix_tiles(channels, against, group)
-    reads = sum(tile.channels for tile in tiles) * _block_reads(loader, features, side, strip)
+    reads = 0
+    if counting or not idle(features):
+        reads = sum(tile.channels for tile in tiles) * _block_reads(loader, features, side, strip)
     halo = loader.halo
     regions = (
         sum((r.shape[0] + 2 * halo[0]) * (r.shape[1] + 2 * halo[1]) for r in sample.regions)
@@ -175,6 +183,7 @@ def make_plan(
         * channels
         * (2 if spectra else 1)
     )
+    summaries = stage_reads(rounds, loader)
     rows = channels if against is None else len(against)
     return Plan(
         raster=raster,
@@ -188,8 +197,11 @@ def make_plan(
         sampled_regions=int(sample.chosen.sum(axis=1).max(initial=0)),
         regions=len(sample.regions),
         channels_a_unit=channels_a_unit(sample),
+        summary_passes=len(summaries),
         matrix_tiles=len(tiles),
-        bytes_read=int(sigmas * loader.source.dtype.itemsize * (reads + regions)),
+        bytes_read=int(
+            sigmas * loader.source.dtype.itemsize * (reads + regions + sum(summaries) * channels)
+        ),
         task_bytes=needed,
         memory_limit=memory_limit,
         unit_bytes=unit,

@@ -8,7 +8,7 @@ what a unit computes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,16 @@ class Section:
     def __init__(self, arrays: Arrays | None, checkpoint: Checkpoint | None, stage: str, k: int):
         self._arrays, self._checkpoint, self._stage, self._k = arrays, checkpoint, stage, k
 
-    def load(self) -> Arrays:
-        if self._arrays is not None:
-            return self._arrays
-        assert self._checkpoint is not None
-        return self._checkpoint.read_section(self._stage, self._k)
+    def load(self, names: Collection[str] | None = None, prefix: str = "") -> Arrays:
+        """The arrays; of some names, or that begin with `prefix`, where they are there."""
+        if self._arrays is None:
+            assert self._checkpoint is not None
+            return self._checkpoint.read_section(self._stage, self._k, names, prefix)
+        return {
+            name: array
+            for name, array in self._arrays.items()
+            if (names is None or name in names) and name.startswith(prefix)
+        }
 
 
 def run_stage(
@@ -46,6 +51,7 @@ def run_stage(
     fold: Fold,
     *,
     sections: Sequence[int] | None = None,
+    finish: Callable[[int, Arrays], Arrays] | None = None,
     checkpoint: Checkpoint | None,
     progress: Progress,
 ) -> tuple[list[Section], int]:
@@ -54,6 +60,7 @@ def run_stage(
     Parameters
     ----------
     sections : lengths of the runs of units that are folded by themselves; one run by default.
+    finish : ``finish(section, total)`` gives what is kept of a section once it is whole.
 
     Returns
     -------
@@ -81,6 +88,8 @@ def run_stage(
         nonlocal merged, since, total
         while True:
             if len(finished) < len(ends) and merged == ends[len(finished)]:
+                if finish is not None:
+                    total = finish(len(finished), total)
                 if checkpoint:
                     checkpoint.write_section(stage, len(finished), merged, total)
                     finished.append(Section(None, checkpoint, stage, len(finished)))
