@@ -14,11 +14,26 @@ from bigcorr.errors import InputError
 from bigcorr.pairs.measure import Measure
 from bigcorr.pairs.moments import Cosine, Pearson
 from bigcorr.pairs.neighbours import Lee, Moran
+from bigcorr.pairs.peaks import RoiPearson
+from bigcorr.pairs.spearman import Spearman
 from bigcorr.pairs.windows import NCC
 
-__all__ = ["NCC", "Cosine", "Lee", "Measure", "Moran", "Pearson", "parse", "parse_all"]
+__all__ = [
+    "NCC",
+    "Cosine",
+    "Lee",
+    "Measure",
+    "Moran",
+    "Pearson",
+    "RoiPearson",
+    "Spearman",
+    "parse",
+    "parse_all",
+]
 
-MEASURES: dict[str, type[Any]] = {cls.name: cls for cls in (Pearson, Cosine, NCC, Moran, Lee)}
+MEASURES: dict[str, type[Any]] = {
+    cls.name: cls for cls in (Pearson, Cosine, Spearman, NCC, RoiPearson, Moran, Lee)
+}
 
 
 def parse(text: Any, defaults: Mapping[str, Any] | None = None) -> Measure:
@@ -48,7 +63,7 @@ def parse(text: Any, defaults: Mapping[str, Any] | None = None) -> Measure:
             key, equals, value = part.partition("=")
             if not equals:
                 raise InputError(f"measure: got {text!r}, takes NAME or NAME:key=value,key=value")
-            given[key.strip()] = _number(value.strip())
+            given[key.strip()] = _value(value.strip())
         name = name.strip()
     elif isinstance(text, tuple) and len(text) == 2 and isinstance(text[0], str):
         name, given = text[0], dict(text[1] or {})
@@ -92,7 +107,10 @@ def parse_all(
     return found
 
 
-def _number(text: str) -> Any:
+def _value(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
     for kind in (int, float):
         try:
             return kind(text)

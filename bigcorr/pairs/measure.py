@@ -79,8 +79,19 @@ class PairTile:
     statistics: ChannelStatistics
 
 
+class View(Protocol):
+    """Another face of a tile. Frozen and hashable: features of equal views share it."""
+
+    def show(self, tile: PairTile, out: NDArray[np.floating]) -> None:
+        """Write what features should see instead of ``tile.z``; 0 where missing."""
+        ...
+
+
 class Features(Protocol):
-    """Tiles to sums. Frozen and hashable: equal features are computed once for all measures."""
+    """Tiles to sums. Frozen and hashable: equal features are computed once for all measures.
+
+    Features that have a `view`, a `View`, see the tile through it.
+    """
 
     @property
     def extent(self) -> int:
@@ -142,6 +153,11 @@ class Measure(Protocol):
         A measure that is not symmetric also has `mirrored`, for the tile across the diagonal.
         """
         ...
+
+
+def view_of(features: Features) -> View | None:
+    """What the features see the tile through; None: they see its values."""
+    return getattr(features, "view", None)
 
 
 def merge(total: Partial, part: Partial) -> None:

@@ -13,13 +13,19 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL, cell_rows
-from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Timer
+from bigcorr.pairs.distribution import Threshold
+from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Timer, View
 from bigcorr.pairs.products import add_gram, mirror
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
+from bigcorr.pairs.summaries import Summary
+from bigcorr.pairs.views import FromQuantile
 from bigcorr.tiles import Box, grid
 
 Matrix = NDArray[np.float64]
+
+MEDIAN = Threshold(0.5)
 
 CONSTANT = 1e-12
 """A channel counts as constant where its variance is below this part of its mean square."""
@@ -35,7 +41,11 @@ class Moments:
     (channel) and ``product`` (row, channel). Any other cell adds to ``pair_n``, ``pair_sum`` and
     ``pair_square`` (row, channel: the sums of the row's channel where the other is valid too) and
     likewise ``other_sum``, ``other_square`` for the column's channel.
+
+    view : what is done to the values first.
     """
+
+    view: View | None = None
 
     @property
     def extent(self) -> int:
@@ -205,12 +215,26 @@ class Cosine:
     NaN for a channel that is zero there. It has no standard error of its own here: of
     non-negative data it is far from zero for unrelated channels too.
 
+    Parameters
+    ----------
+    threshold : "median", optional
+        Set values below the channel's median to zero first (the median of all its valid pixels,
+        as they are stored or blurred); None: leave them. For intensities above a background that
+        says nothing, such as ion images; sparse counts have a median of zero and stay as they are.
+
+    References
+    ----------
+    Ovchinnikova et al. (2020), "ColocML: machine learning quantifies co-localization between mass
+    spectrometry images", Bioinformatics 36.
+
     Examples
     --------
     >>> import bigcorr as bc
-    >>> bc.measures.Cosine()
-    Cosine()
+    >>> bc.measures.Cosine(threshold="median")
+    Cosine(threshold='median')
     """
+
+    threshold: str | None = None
 
     name: ClassVar[str] = "cosine"
     kind: ClassVar[Literal["similarity"]] = "similarity"
@@ -218,12 +242,20 @@ class Cosine:
     symmetric: ClassVar[bool] = True
     distribution: ClassVar[Literal["none"]] = "none"
 
+    def __post_init__(self) -> None:
+        if self.threshold not in (None, "median"):
+            raise InputError(f"threshold: got {self.threshold!r}, takes median or None")
+
     def features(self, raster: tuple[int, int]) -> Moments:
-        return Moments()
+        return Moments(FromQuantile(MEDIAN) if self.threshold else None)
+
+    @property
+    def summaries(self) -> tuple[Summary, ...]:
+        return (MEDIAN,) if self.threshold else ()
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return {}
+        return {"threshold": self.threshold}
 
     def check(self, shape: tuple[int, int]) -> None:
         """Fits every raster."""

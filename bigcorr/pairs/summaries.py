@@ -9,7 +9,7 @@ No I/O and no dask here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -138,6 +138,7 @@ class Known:
 
     rounds: tuple[Round, ...] = ()
     numbers: NDArray[np.int64] | None = None
+    _whole: dict[Summary, NDArray[Any]] = field(default_factory=dict, compare=False, repr=False)
 
     def select(self, channels: Any) -> Known:
         """The same for some of these channels."""
@@ -154,21 +155,21 @@ class Known:
             raise KeyError(f"{summary} was not asked for")
         name = str(found[0].summaries.index(summary))
         held, arrays = -1, np.zeros(0)
-        numbers: Iterable[int]
         if self.numbers is None:
             for part in found[0].parts:
                 yield from part.load([name])[name]
             return
-        numbers = self.numbers.tolist()
-        for number in numbers:
+        for number in self.numbers.tolist():
             group, row = divmod(number, found[0].group)
             if group != held:
                 held, arrays = group, found[0].parts[group].load([name])[name]
             yield arrays[row]
 
     def of(self, summary: Summary) -> NDArray[Any]:
-        """The summary of all these channels, (channel, ...)."""
-        return np.stack(list(self.each(summary)))
+        """The summary of all these channels, (channel, ...), kept for the next time."""
+        if summary not in self._whole:
+            self._whole[summary] = np.stack(list(self.each(summary)))
+        return self._whole[summary]
 
 
 NOTHING = Known()

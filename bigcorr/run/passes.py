@@ -10,14 +10,22 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import CELL, mark_cells, standardise
-from bigcorr.pairs.measure import ChannelStatistics, Features, PairTile, Partial, Timer
+from bigcorr.pairs.measure import (
+    ChannelStatistics,
+    Features,
+    PairTile,
+    Partial,
+    Timer,
+    View,
+    view_of,
+)
 from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.statistics import region_moments
@@ -133,6 +141,8 @@ def pair_unit(
         ),
         np.float64 if spec.wide else np.float32,
     )
+    # One face at a time: a second tile is all that any number of views needs.
+    faces = np.empty_like(buffer) if any(map(view_of, spec.features)) else buffer
     for y0 in range(block.y0, block.y1, height):
         core = Box(y0, min(y0 + height, block.y1), block.x0, block.x1)
         reach = core.padded(before, behind, before, behind).clipped(loader.raster)
@@ -145,8 +155,15 @@ def pair_unit(
             inner = z[(slice(None), *core.relative_to(reach).slices)]
             _add_coarse(coarse, inner, core, block, spec.coarse)
             timer["coarse"] += time.perf_counter() - start
-        for features, partial in zip(spec.features, partials, strict=True):
-            features.add(tile, spec.selection, partial, timer)
+        for view in dict.fromkeys(map(view_of, spec.features)):
+            shown = tile
+            if view is not None:
+                start = time.perf_counter()
+                shown = _shown(tile, view, faces[:, : reach.shape[0], : reach.shape[1]])
+                timer["views"] += time.perf_counter() - start
+            for features, partial in zip(spec.features, partials, strict=True):
+                if view_of(features) == view:
+                    features.add(shown, spec.selection, partial, timer)
     out: Arrays = {
         f"{index}.{name}": array
         for index, partial in enumerate(partials)
@@ -157,6 +174,15 @@ def pair_unit(
     if coarse is not None:
         out["coarse"] = coarse
     return {**out, **_times(timer)}
+
+
+def _shown(tile: PairTile, view: View, out: NDArray[np.floating]) -> PairTile:
+    """The tile as features of this view see it."""
+    view.show(tile, out)
+    marks = np.empty_like(tile.marks)
+    for z, mark in zip(out, marks, strict=True):
+        mark_cells(z, mark)
+    return replace(tile, z=out, marks=marks)
 
 
 def _pair_tile(

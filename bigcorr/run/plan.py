@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL
-from bigcorr.pairs.measure import Features
+from bigcorr.pairs.measure import Features, view_of
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection, matrix_tiles
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.statistics import WHOLE_PIXELS, RegionSample
@@ -155,7 +155,8 @@ def make_plan(
         loaded = max(tile.channels for tile in tiles)
         room = sum(room_of(features))
         for strip in range(tallest, 0, -1):
-            item = 8 if wide_tiles(raster, features) else 4
+            # A tile as features of some view see it takes as much again.
+            item = (8 if wide_tiles(raster, features) else 4) * (1 + any(map(view_of, features)))
             tile_bytes = _tile_bytes(loader, loaded, side, strip * CELL, room, item)
             needed = max(2 * unit + work + tile_bytes, region)
             if (allowed is None or needed <= allowed) and unit <= UNIT_BYTES:
