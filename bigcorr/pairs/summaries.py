@@ -9,7 +9,7 @@ No I/O and no dask here.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -121,12 +121,18 @@ class Part(Protocol):
 class Round:
     """The finished summaries of one pass over the stack.
 
-    parts : one for each run of `group` channels; the arrays are named 0, 1, ... as the summaries.
+    parts : by number of the run of `group` channels, those that are wanted; the arrays are named
+        0, 1, ... as the summaries.
     """
 
     summaries: tuple[Summary, ...]
     group: int
-    parts: tuple[Part, ...]
+    parts: dict[int, Part]
+
+    def of_channels(self, numbers: NDArray[np.int64]) -> Round:
+        """The same with no more parts than these channels need: it travels to the workers."""
+        wanted = np.unique(numbers // self.group).tolist()
+        return replace(self, parts={index: self.parts[index] for index in wanted})
 
 
 @dataclass(frozen=True)
@@ -144,9 +150,8 @@ class Known:
         """The same for some of these channels."""
         if not self.rounds:
             return self
-        if self.numbers is None:
-            return Known(self.rounds, np.atleast_1d(np.asarray(channels, dtype=np.int64)))
-        return Known(self.rounds, self.numbers[channels])
+        numbers = np.asarray(channels, np.int64) if self.numbers is None else self.numbers[channels]
+        return Known(tuple(r.of_channels(numbers) for r in self.rounds), numbers)
 
     def each(self, summary: Summary) -> Iterator[NDArray[Any]]:
         """The summary of each channel in turn; only one group of channels is held at once."""
@@ -156,7 +161,7 @@ class Known:
         name = str(found[0].summaries.index(summary))
         held, arrays = -1, np.zeros(0)
         if self.numbers is None:
-            for part in found[0].parts:
+            for part in found[0].parts.values():
                 yield from part.load([name])[name]
             return
         for number in self.numbers.tolist():

@@ -35,6 +35,18 @@ MEASURES = {
         "what two channels would share by chance. The mean is not removed, so two channels that "
         "are found everywhere are alike whatever their pattern.",
     ),
+    "spearman": Note(
+        "Do two channels rise and fall together by rank: is a pixel that is high among the pixels "
+        "of one channel high among those of the other? A few very bright places do not carry it.",
+        "how much brighter a place is than another. In sparse counts most pixels share the rank "
+        "of zero, and what is left is whether they are zero together.",
+    ),
+    "roi_pearson": Note(
+        "Where at least one of two channels is near its peak, do they rise and fall together? "
+        "Only the union of the two peak regions is looked at.",
+        "everything below both peaks. Channels that peak in different places have negative "
+        "values by construction, so it compares peaks and says nothing of chance.",
+    ),
     "ncc": Note(
         "Do two channels have the same shape inside small windows? Each window is freed of its "
         "own level and weighted by its contrast, so an empty background says nothing and a "

@@ -86,7 +86,7 @@ def summarise(
         finish = partial(_finish, summaries, busy, loader.raster, owns)
         name = "summaries" if level == 0 else f"summaries {level + 1}"
         parts = stage(name, summary_unit, units, _add, [len(runs)] * len(groups), finish)
-        done = Round(summaries, group, tuple(parts))
+        done = Round(summaries, group, dict(enumerate(parts)))
         statistics = replace(statistics, known=Known((*statistics.known.rounds, done)))
     return statistics
 
@@ -178,7 +178,7 @@ def summary_unit(
 
 
 def stage_bytes(rounds: list[tuple[Summary, ...]], loader: TileLoader) -> int:
-    """Most bytes of a task of these stages: two units and the work on one region."""
+    """Most bytes of a task of these stages: two units, a group finished, the work on a region."""
     most = 0
     for summaries in rounds:
         tallies = tallies_of(summaries)
@@ -187,7 +187,7 @@ def stage_bytes(rounds: list[tuple[Summary, ...]], loader: TileLoader) -> int:
         height, width = (side + 2 * margin for side in _largest(loader.raster))
         pixels = height * width
         work = max(t.workspace_bytes(pixels) for t in tallies)
-        own = 2 * group * tally_bytes(tallies, loader.raster)
+        own = 4 * group * tally_bytes(tallies, loader.raster)
         most = max(most, own + work + 16 * pixels + loader.peak_bytes((height, width)))
     return most
 
