@@ -20,7 +20,7 @@ from bigcorr.pairs.statistics import WHOLE_PIXELS, RegionSample
 from bigcorr.pairs.summaries import Summary, idle
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.passes import room_of
-from bigcorr.run.summaries import stage_bytes, stage_reads
+from bigcorr.run.summaries import stage_bytes, stage_reads, unit_bytes
 from bigcorr.tiles import Box, Shape, grid
 
 PROCESS_BYTES = 400 * 2**20
@@ -205,7 +205,7 @@ def make_plan(
         ),
         task_bytes=needed,
         memory_limit=memory_limit,
-        unit_bytes=unit,
+        unit_bytes=max(unit, unit_bytes(rounds, raster)),
         result_bytes=sigmas * 8 * rows * channels * measures * 3,
         sigmas=sigmas,
     )

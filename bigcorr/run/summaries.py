@@ -182,14 +182,21 @@ def stage_bytes(rounds: list[tuple[Summary, ...]], loader: TileLoader) -> int:
     most = 0
     for summaries in rounds:
         tallies = tallies_of(summaries)
-        group = channels_a_group(summaries, loader.raster)
         margin = max(t.margin for t in tallies)
         height, width = (side + 2 * margin for side in _largest(loader.raster))
         pixels = height * width
         work = max(t.workspace_bytes(pixels) for t in tallies)
-        own = 4 * group * tally_bytes(tallies, loader.raster)
+        own = 4 * unit_bytes([summaries], loader.raster)
         most = max(most, own + work + 16 * pixels + loader.peak_bytes((height, width)))
     return most
+
+
+def unit_bytes(rounds: list[tuple[Summary, ...]], raster: Shape) -> int:
+    """Most bytes of the tallies of one unit, kept on disk until they are merged."""
+    return max(
+        (channels_a_group(r, raster) * tally_bytes(tallies_of(r), raster) for r in rounds),
+        default=0,
+    )
 
 
 def stage_reads(rounds: list[tuple[Summary, ...]], loader: TileLoader) -> list[int]:

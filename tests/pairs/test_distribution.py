@@ -86,13 +86,15 @@ def pairwise(stack, **more):
     return bc.pairwise(stack, MEASURES, progress=False, **more)
 
 
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.uint16, np.int16])
-def test_whole_numbers_of_at_most_16_bits_are_ranked_exactly(dtype):
+@pytest.mark.parametrize(
+    "dtype", [bool, np.uint8, np.int8, np.uint16, np.int16, np.int64, np.float32]
+)
+def test_counts_of_any_type_and_whole_numbers_of_16_bits_are_ranked_exactly(dtype):
     rng = np.random.default_rng(0)
     stack = rng.poisson(0.4, (5, 60, 71))
     if np.dtype(dtype).itemsize == 2:
         stack[2] = rng.integers(0, 32768, stack[2].shape)
-    if np.dtype(dtype).kind == "i":
+    if np.dtype(dtype).kind in "if":
         stack[3] -= rng.integers(0, 30, stack[3].shape)
     stack = stack.astype(dtype)
     sim = pairwise(stack)
@@ -349,5 +351,6 @@ def test_the_plan_tells_the_passes_the_bytes_read_and_the_second_tile():
     assert plan(["roi_pearson"], 2.0).summary_passes == 2
     assert plan(["spearman"], 2.0).summary_passes == 1
     assert plan(["spearman"]).task_bytes >= plain.task_bytes + 4 * 300 * 128 * 128
+    assert plan(["spearman"]).unit_bytes >= 8 * BINS  # the counts of one channel at least
     shown = run_pairs(stack, "unused", measures=["roi_pearson"], sigma=2.0, plan_only=True)["plan"]
     assert ("passes for summaries", "2") in shown
