@@ -24,7 +24,8 @@ def all_finite(tile: NDArray[Any]) -> bool:
     """
     if tile.dtype.kind != "f":
         return True
-    if tile.dtype.str[1:] not in ("f4", "f8") or not tile.dtype.isnative or not is_rows(tile):
+    known = tile.dtype.isnative and tile.dtype.itemsize in (4, 8)
+    if tile.ndim != 2 or not known or not is_rows(tile):
         return bool(np.isfinite(tile).all())
     return bool(_all_finite(*rows_of(tile), *tile.shape))
 
