@@ -74,7 +74,8 @@ def run_demo(
     """
     import xarray as xr
 
-    from bigcorr.pairs.ranking import group_precision, rank_pairs
+    from bigcorr.pairs.precision import group_precision
+    from bigcorr.pairs.ranking import rank_pairs
     from bigcorr.report import write_report
     from bigcorr.run.cluster import open_pool
     from bigcorr.run.pairs_job import run_pairs

@@ -142,6 +142,7 @@ def perform(step: Step, run: Run) -> Outcome:
         models.LBP: _lbp,
         models.Pairs: _pairs,
         models.Rank: _rank,
+        models.Clusters: _clusters,
         models.Report: _report,
     }
     return actions[type(step)](step, run)
@@ -202,20 +203,62 @@ def _stack(
 
 
 def _rank(step: models.Rank, run: Run) -> Outcome:
+    from bigcorr.pairs.listing import PairListing
     from bigcorr.pairs.ranking import rank_pairs, write_pairs
+    from bigcorr.run.rank_job import DEFAULT_MEMORY, write_ranking
+
+    asked: dict[str, Any] = {
+        "order": step.order,
+        "sigma": step.sigma,
+        "against": step.against or None,
+    }
+    ends = {"top": step.top, "bottom": step.bottom}
+    some = step.top is not None or step.bottom is not None
+    with open_result(step.result) as result:
+        by = step.by or measures_in(result)[0]
+        summary: dict[str, Any] = {"result": step.result, "by": by}
+        if step.output is not None and not some:
+            made = write_ranking(
+                result,
+                by,
+                step.output,
+                memory=run.settings.memory or DEFAULT_MEMORY,
+                resume=run.settings.resume,
+                progress=run.progress,
+                **asked,
+            )
+            summary |= {**made, "written": made["pairs"]}
+            return Outcome(summary, [f"{step.output}: {made['pairs']:,} pairs by {by}"])
+        chosen = rank_pairs(result, by, **asked, **(ends if some else {"top": SHOWN_PAIRS}))
+        summary["pairs"] = PairListing(result, by, **asked).total
+    if step.output is not None:
+        write_pairs(chosen, step.output)
+        summary |= {"output": step.output, "written": len(chosen)}
+        return Outcome(summary, [f"{step.output}: {len(chosen):,} pairs by {by}"])
+    head = chosen if step.bottom is None else chosen[chosen["rank"] <= (step.top or 0)]
+    for name, part in (("top", head), ("bottom", chosen.iloc[len(head) :])):
+        if name == "top" or step.bottom is not None:
+            summary[name] = json.loads(part.to_json(orient="records", double_precision=15))
+    return Outcome(summary, tables.ranking(chosen, by), is_answer=True)
+
+
+def _clusters(step: models.Clusters, run: Run) -> Outcome:
+    from bigcorr.pairs.clusters import cluster_channels
+    from bigcorr.pairs.ranking import write_pairs
 
     with open_result(step.result) as result:
         by = step.by or measures_in(result)[0]
-        pairs = rank_pairs(result, by, order=step.order, sigma=step.sigma)
-    summary: dict[str, Any] = {"result": step.result, "by": by, "pairs": len(pairs)}
+        found = cluster_channels(
+            result, by, n_clusters=step.clusters, threshold=step.threshold, sigma=step.sigma
+        )
+    count = int(found["cluster"].max()) if len(found) else 0
+    summary = {"result": step.result, "by": by, "channels": len(found), "clusters": count}
     if step.output is not None:
-        chosen = pairs if step.top is None else pairs.head(step.top)
-        write_pairs(chosen, step.output)
-        summary |= {"output": step.output, "written": len(chosen)}
-        return Outcome(summary, [f"{step.output}: {len(chosen)} pairs by {by}"])
-    chosen = pairs.head(step.top or SHOWN_PAIRS)
-    summary["top"] = json.loads(chosen.to_json(orient="records", double_precision=15))
-    return Outcome(summary, tables.ranking(chosen, by), is_answer=True)
+        write_pairs(found, step.output)
+        shown = f"{step.output}: {len(found):,} channels in {count} clusters by {by}"
+        return Outcome({**summary, "output": step.output}, [shown])
+    summary["members"] = json.loads(found.to_json(orient="records", double_precision=15))
+    return Outcome(summary, tables.clusters(found, by), is_answer=True)
 
 
 def _ncc(step: models.NCC, run: Run) -> Outcome:

@@ -319,7 +319,7 @@ def pairs(
     return {**locals(), "measures": measures or ["pearson"]}
 
 
-@command()
+@command(memory=options.Memory, resume=options.Resume)
 def rank(
     result: Annotated[str, typer.Argument(help="What `pairs` wrote.", metavar="RESULT.zarr")],
     by: Annotated[str | None, typer.Option(help="The measure; the first, if not given.")] = None,
@@ -330,11 +330,44 @@ def rank(
         float | None, typer.Option(help="Which blur, where the result has several.")
     ] = None,
     top: Annotated[
-        int | None, typer.Option(help="How many pairs.", show_default="20 shown, all written")
+        int | None,
+        typer.Option(help="How many of the most similar.", show_default="20 shown, all written"),
+    ] = None,
+    bottom: Annotated[
+        int | None, typer.Option(help="How many of the least similar, as well or instead.")
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="Only pairs of these channels; repeat.", metavar="CHANNEL"),
     ] = None,
     output: options.OptionalOutput = None,
 ) -> Fields:
-    """Show the pairs, most similar first, or write them to .parquet or .csv."""
+    """Show the pairs, most similar first, or write them to .parquet or .csv.
+
+    All pairs of any number of channels are written in bounded memory (2 GiB if --memory is not
+    given), sorted through files beside the output.
+    """
+    return locals()
+
+
+@command()
+def clusters(
+    result: Annotated[str, typer.Argument(help="What `pairs` wrote.", metavar="RESULT.zarr")],
+    by: Annotated[str | None, typer.Option(help="The measure; the first, if not given.")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="Which blur, where the result has several.")
+    ] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option(help="How many clusters.", show_default="2 to 12, as stand apart best"),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Instead: the least mean similarity (greatest mean distance) inside."),
+    ] = None,
+    output: options.OptionalOutput = None,
+) -> Fields:
+    """Group the channels that share a pattern, by average linkage; show or write .csv, .parquet."""
     return locals()
 
 

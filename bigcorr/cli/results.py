@@ -42,7 +42,7 @@ def result_at(path: str) -> xr.Dataset | None:
 
 def measures_in(result: xr.Dataset) -> list[str]:
     """The measures of a result in the order in which they were asked for."""
-    from bigcorr.pairs.ranking import measures_of
+    from bigcorr.pairs.matrices import measures_of
 
     asked = list(result.attrs.get("parameters", {}))
     return sorted(measures_of(result), key=lambda m: asked.index(m) if m in asked else len(asked))

@@ -81,6 +81,18 @@ def ranking(pairs: pd.DataFrame, by: str) -> list[Any]:
     return parts
 
 
+def clusters(found: pd.DataFrame, by: str) -> list[Any]:
+    """The table of channels by cluster, with the mean of the measure inside it."""
+    header = ["cluster", "channel", f"mean {by} inside", "count"]
+    counted = bool(found["count"].notna().any())
+    rows = [
+        [row["cluster"] or "-", row["channel"], decimal(row["within"])]
+        + [plain(row["count"])] * counted
+        for row in found.to_dict(orient="records")
+    ]
+    return [grid(header[: 3 + counted], rows, left=("channel",))]
+
+
 def decimal(value: float, digits: int = 4) -> str:
     """A number with a fixed number of decimals; nothing for NaN.
 

@@ -279,6 +279,21 @@ class Rank(Step):
     order: Literal["value", "z"] = "value"
     sigma: float | None = None
     top: Annotated[int, Field(ge=1)] | None = None
+    bottom: Annotated[int, Field(ge=1)] | None = None
+    against: Names | None = None
+    output: FilePath | None = None
+
+
+class Clusters(Step):
+    """Groups of channels that are alike, by average linkage."""
+
+    command = "clusters"
+
+    result: FilePath
+    by: str | None = None
+    sigma: float | None = None
+    clusters: Annotated[int, Field(ge=1)] | None = None
+    threshold: float | None = None
     output: FilePath | None = None
 
 
@@ -294,7 +309,8 @@ class Report(Step):
 
 
 COMMANDS: dict[str, type[Step]] = {
-    step.command: step for step in (Ingest, Simulate, NCC, SSIM, Blur, LBP, Pairs, Rank, Report)
+    step.command: step
+    for step in (Ingest, Simulate, NCC, SSIM, Blur, LBP, Pairs, Rank, Clusters, Report)
 }
 
 

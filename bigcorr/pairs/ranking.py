@@ -1,34 +1,43 @@
-"""From a pair matrix to a ranked table: values, evidence, and how well a known truth is found.
+"""From a pair matrix to a ranked table: `rank_pairs`, all of it or its ends, and its writing.
 
-Tables of pairs live here, vectorised over all of them. Computing a matrix or its null variance
-does not: a result arrives as the Dataset of `bigcorr.pairwise`.
+What does not fit in memory is `run.rank_job`'s part; which pairs there are, `listing`'s.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from bigcorr.errors import InputError, MissingFileError, RunError
+from bigcorr.pairs.evidence import q_values
+from bigcorr.pairs.listing import RANKED, PairListing, Records, ahead
+from bigcorr.pairs.order import first_of, ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import pandas as pd
     import xarray as xr
 
-FloatArray = NDArray[np.float64]
+    from bigcorr.pairs.order import Keys
 
-COLUMNS = ("rank", "a", "b", "value", "z", "p_value", "q_value", "count_a", "count_b")
-ORDERS = ("value", "z")
+BYTES_PER_PAIR = 200
+"""What a pair takes at most while a whole table is made in memory."""
 
 
 def rank_pairs(
-    sim: xr.Dataset, by: str, order: str = "value", sigma: float | None = None
+    sim: xr.Dataset,
+    by: str,
+    order: str = "value",
+    sigma: float | None = None,
+    *,
+    top: int | None = None,
+    bottom: int | None = None,
+    against: str | Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Rank every pair of channels, most similar first.
 
@@ -43,6 +52,11 @@ def rank_pairs(
         value less its mean under independence, over its standard deviation there.
     sigma : float, optional
         Which blur to rank, where `sim` holds several; 0 for the one without.
+    top, bottom : int, optional
+        Only so many pairs of either end, found without sorting the others. The bottom leaves out
+        pairs that have nothing to be ranked by.
+    against : str or sequence of str, optional
+        Only the pairs of these channels with any other.
 
     Returns
     -------
@@ -50,13 +64,18 @@ def rank_pairs(
         One row a pair: ``rank`` (from 1), ``a`` and ``b`` (names; `a` comes first in the stack),
         ``value``, ``z``, ``p_value``, ``q_value`` (NaN where the measure has no significance),
         ``count_a``, ``count_b`` (total of each channel). Ties are broken by the names, rows whose
-        value is NaN come last. Of a result against a few channels, `a` is one of these and `b`
-        any other; a pair of two chosen channels appears once.
+        value is NaN come last. Of a result against a few channels, or with `against`, `a` is one
+        of these and `b` any other; a pair of two chosen channels appears once.
 
     Raises
     ------
     InputError
-        Unknown `by`, `order` or `sigma`, or ``order="z"`` where the measure has no significance.
+        Unknown `by`, `order`, `sigma` or channel, ``order="z"`` where the measure has no
+        significance, or a table that memory cannot hold.
+
+    See Also
+    --------
+    bigcorr.write_ranking : all pairs to a file, of however many channels.
 
     Notes
     -----
@@ -67,9 +86,14 @@ def rank_pairs(
     ``p_value`` is two-sided. For a correlation (`distribution` "t") it is that of r on
     ``n_eff - 2`` degrees of freedom with the effective sample size ``n_eff = 1 + 1 / sd**2``, at
     most the number of pixels [1]_, and NaN where n_eff <= 3. ``q_value`` is that of Benjamini and
-    Hochberg [2]_ over all pairs that have a p. Neither z nor p can be trusted where a channel holds
-    a handful of counts, since both rest on sums of many: one coincidence of two such channels is a
-    high value and a high z. ``count_a`` and ``count_b`` stand beside each pair for that reason.
+    Hochberg [2]_ over all pairs that have a p, also those that `top` and `bottom` leave out; with
+    `against`, over the pairs of these channels. Neither z nor p can be trusted where a channel
+    holds a handful of counts, since both rest on sums of many: one coincidence of two such channels
+    is a high value and a high z. ``count_a`` and ``count_b`` stand beside each pair for that
+    reason.
+
+    With `top` or `bottom` the matrix is read tile by tile. Of many pairs the p, 8 bytes each, are
+    sorted in a temporary folder, since the q of one p depends on all that are larger.
 
     References
     ----------
@@ -97,181 +121,166 @@ def rank_pairs(
     0     1   Apod  Kctd12    0.9        7
     1     2  Fabp7  Kctd12    0.4        7
     2     3   Apod   Fabp7    0.2        6
+    >>> rank_pairs(sim, by="pearson", bottom=1)[["rank", "a", "b"]]
+       rank     a      b
+    0     3  Apod  Fabp7
     """
-    import pandas as pd
+    for name, wanted in (("top", top), ("bottom", bottom)):
+        if wanted is not None and (not isinstance(wanted, int | np.integer) or wanted < 0):
+            raise InputError(f"{name}: got {wanted!r}, takes a number of pairs")
+    listing = PairListing(sim, by, order, sigma, against)
+    if top is None and bottom is None:
+        _refuse_too_many(listing.total)
+        records = ranked_records(listing)
+        return listing.frame(records, np.arange(1, len(records) + 1))
+    return listing.frame(*_ends(listing, int(top or 0), int(bottom or 0)))
 
-    if order not in ORDERS:
-        raise InputError(f"order: got {order!r}, takes one of {', '.join(map(repr, ORDERS))}")
-    _require_measure(sim, by)
-    if order == "z" and f"{by}_sd" not in sim:
-        able = [name for name in measures_of(sim) if f"{name}_sd" in sim]
+
+def ranked_records(listing: PairListing) -> Records:
+    """All pairs in memory in their order, with their q where there is a p."""
+    records = np.empty(listing.total, RANKED if listing.has_p else listing.dtype)
+    start = 0
+    for part in ahead(listing.records, listing.tiles):
+        for field in part.dtype.names or ():
+            records[field][start : start + len(part)] = part[field]
+        start += len(part)
+    if listing.has_p:
+        records["q"] = q_values(records["p"])
+    return np.take(records, ordered(listing.key(records), records["code"]))
+
+
+def _ends(listing: PairListing, top: int, bottom: int) -> tuple[Records, NDArray[np.int64]]:
+    """The first and the last pairs with their ranks: what can be among them is kept as we go."""
+    from bigcorr.run.external_sort import Sorted
+
+    first, last = _Best(top, reverse=False), _Best(bottom, reverse=True)
+    known = 0
+    nothing = np.iinfo(np.uint64).max
+    with Sorted() as probabilities:
+        for records in ahead(listing.records, listing.tiles):
+            key = listing.key(records)
+            first.offer(records, key)
+            ranked = np.flatnonzero(key != nothing)
+            known += len(ranked)
+            if bottom:
+                whole = len(ranked) == len(key)
+                last.offer(*((records, key) if whole else (records[ranked], key[ranked])))
+            if listing.has_p:
+                probabilities.add(records["p"][np.isfinite(records["p"])])
+        head, tail = first.result(listing.dtype), last.result(listing.dtype)
+        rank_head = np.arange(1, len(head) + 1)
+        rank_tail = np.arange(known - len(tail) + 1, known + 1)
+        new = rank_tail > len(head)
+        chosen = np.concatenate([head, tail[new]])
+        rank = np.concatenate([rank_head, rank_tail[new]])
+        if not listing.has_p:
+            return chosen, rank
+        out = np.empty(len(chosen), RANKED)
+        for field in chosen.dtype.names or ():
+            out[field] = chosen[field]
+        out["q"] = _q_among(chosen["p"], probabilities)
+    return out, rank
+
+
+class _Best:
+    """The first records of a stream by key and code, in order; or the last ones."""
+
+    def __init__(self, count: int, reverse: bool) -> None:
+        self._count, self._reverse = count, reverse
+        self._kept: list[tuple[Records, Keys]] = []
+        self._held = 0
+        self._bound: np.uint64 | None = None
+
+    def offer(self, records: Records, key: Keys) -> None:
+        if not self._count:
+            return
+        key = ~key if self._reverse else key
+        if self._bound is not None:
+            near = np.flatnonzero(key <= self._bound)
+            records, key = records[near], key[near]
+        if len(records):
+            self._kept.append((records, key))
+            self._held += len(records)
+        if self._held > 2 * self._count + 2**16:
+            self._settle()
+
+    def _settle(self) -> None:
+        if not self._kept:
+            return
+        records = np.concatenate([part for part, _ in self._kept])
+        key = np.concatenate([part for _, part in self._kept])
+        code = -records["code"] if self._reverse else records["code"]
+        first = first_of(key, code, self._count)
+        self._kept, self._held = [(records[first], key[first])], len(first)
+        if len(first) == self._count:
+            self._bound = self._kept[0][1][-1]
+
+    def result(self, dtype: np.dtype[Any]) -> Records:
+        self._settle()
+        if not self._kept:
+            return np.empty(0, dtype)
+        return self._kept[0][0][::-1] if self._reverse else self._kept[0][0]
+
+
+def _q_among(p: NDArray[np.float64], descending: Any) -> NDArray[np.float64]:
+    """The q of a few p among all of them, which come in pieces from the largest down."""
+    from bigcorr.pairs.evidence import FalseDiscovery
+
+    q = np.full(p.shape, np.nan)
+    known = np.flatnonzero(np.isfinite(p))
+    wanted = known[np.argsort(-p[known], kind="stable")]
+    fdr, start = FalseDiscovery(len(descending)), 0
+    for piece in descending:
+        found = fdr(piece)
+        stop = start + int(np.searchsorted(-p[wanted[start:]], -piece[-1], side="right"))
+        # Equal p have equal q, so any of them will do.
+        q[wanted[start:stop]] = found[np.searchsorted(-piece, -p[wanted[start:stop]])]
+        start = stop
+    return q
+
+
+def _refuse_too_many(total: int) -> None:
+    import psutil
+
+    needed, free = total * BYTES_PER_PAIR, psutil.virtual_memory().available
+    if needed > free:
         raise InputError(
-            f"order: 'z' needs the significance of {by!r}, and this result has none for it "
-            f"(it has it for: {', '.join(able) or 'no measure'})"
+            f"a table of {total:,} pairs takes up to {needed >> 20:,} MiB, {free >> 20:,} free: "
+            "ask for the top and bottom of it, or write it to a file with write_ranking"
         )
-    sim = select_sigma(sim, by, sigma)
-    pairs = _PairIndex.of(sim)
-    value = pairs.gather(sim[by], by)
-    evidence = _evidence(sim, by, value, pairs)
-
-    key = value if order == "value" else evidence.z
-    if order == "z":
-        key = np.where(np.isnan(value), np.nan, key)
-    # The pairs are listed in the order of their names, so a stable sort breaks ties by names.
-    ranked = np.argsort(key if _is_distance(sim[by]) else -key, kind="stable")
-
-    row, column = pairs.row[ranked], pairs.column[ranked]
-    count_a, count_b = _counts(sim)
-    columns: dict[str, Any] = {
-        "rank": np.arange(1, len(ranked) + 1),
-        "a": pd.Series(pairs.names_a).array.take(row),
-        "b": pd.Series(pairs.names_b).array.take(column),
-        "value": value[ranked],
-        "z": evidence.z[ranked],
-        "p_value": evidence.p[ranked],
-        "q_value": evidence.q[ranked],
-        "count_a": count_a[row],
-        "count_b": count_b[column],
-    }
-    return pd.DataFrame(columns, columns=list(COLUMNS), copy=False)
 
 
-def measures_of(sim: xr.Dataset) -> list[str]:
-    """The pair matrices of a result, without their null distributions, in the order asked for."""
-    asked = list(sim.attrs.get("parameters") or ())
-    matrices = [str(name) for name in sim.data_vars if sim[name].dims[-2:] == ("channel", "other")]
-    null = {f"{name}{suffix}" for name in matrices for suffix in ("_null", "_sd")}
-    found = [name for name in matrices if name not in null]
-    return sorted(found, key=lambda name: asked.index(name) if name in asked else len(asked))
-
-
-def select_sigma(sim: xr.Dataset, by: str, sigma: float | None) -> xr.Dataset:
-    """The part of a result at one blur; a result of a single blur needs no `sigma`.
-
-    A sigma of 0 is the part without a blur, which a result stores as NaN.
-    """
-    several = "sigma" in sim[by].dims
-    stored = sim["sigma"].values if several else (sim.attrs.get("sigma") or 0.0)
-    sigmas = np.nan_to_num(np.atleast_1d(np.asarray(stored, dtype=np.float64)))
-    if sigma is None and (not several or len(sigmas) == 1):
-        return sim.isel(sigma=0) if several else sim
-    wanted = np.nan if sigma is None else float(sigma)
-    found = np.flatnonzero(np.isclose(sigmas, wanted, rtol=1e-9, atol=0))
-    if len(found) == 0:
-        raise InputError(
-            f"sigma: got {sigma if sigma is None else format(sigma, 'g')}, this result has "
-            + ", ".join(f"{have:g}" if have else "0 (no blur)" for have in sigmas)
-        )
-    return sim.isel(sigma=found[0]) if several else sim
-
-
-def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Mean precision over the true pairs, going down the list from the highest score.
-
-    Parameters
-    ----------
-    labels : array_like of bool
-        True where the pair is one to be found.
-    scores : array_like of float
-        The higher, the earlier in the list; NaN comes last. Equal scores are one step, so that
-        the result does not depend on their order (as in scikit-learn).
-
-    Returns
-    -------
-    float
-        1 if every true pair comes before every other; about the share of true pairs if the order
-        is random; NaN if there is no true pair.
-
-    Examples
-    --------
-    >>> average_precision([True, False, True], [0.9, 0.5, 0.4])
-    0.8333333333333333
-    """
-    positive = np.asarray(labels, dtype=bool).ravel()
-    score = np.asarray(scores, dtype=np.float64).ravel()
-    if positive.shape != score.shape:
-        raise InputError(f"scores: got {score.size} of them for {positive.size} labels")
-    total = int(positive.sum())
-    if total == 0:
-        return float("nan")
-    score = np.where(np.isnan(score), -np.inf, score)
-    order = np.argsort(-score, kind="stable")
-    score, found = score[order], np.cumsum(positive[order])
-    ends = np.append(np.flatnonzero(score[1:] != score[:-1]), score.size - 1)
-    precision = found[ends] / (ends + 1)
-    gained = np.diff(found[ends], prepend=0)
-    return float(np.sum(gained * precision) / total)
-
-
-def group_precision(pairs: pd.DataFrame, truth: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """How early a ranking finds the pairs that truly share a pattern, by kind of pattern.
-
-    Parameters
-    ----------
-    pairs : pandas.DataFrame
-        A result of `rank_pairs`; its order is what is judged. Rows whose value is NaN come last.
-    truth : mapping
-        ``attrs["truth"]`` of a simulated stack: equally long lists ``channel`` (names), ``group``
-        (an index, -1 for none) and ``kind``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a selection of pairs, with columns ``pattern``, ``pairs`` (how many), ``same_group``
-        (how many of them are to be found) and ``average_precision``: "all" pairs; "all but
-        gradients", since no window that is narrower sees these; and for each kind the pairs with
-        at least one channel of that kind.
-    """
-    import pandas as pd
-
-    names = pd.Index(truth["channel"])
-    a, b = names.get_indexer(pairs["a"]), names.get_indexer(pairs["b"])
-    if min(a.min(initial=0), b.min(initial=0)) < 0:
-        unknown = pairs["a"][a < 0].iloc[0] if (a < 0).any() else pairs["b"][b < 0].iloc[0]
-        raise InputError(f"truth: knows nothing of the channel {unknown!r} of the pairs")
-    group = np.asarray(truth["group"])
-    kinds, kind = np.unique(np.asarray(truth["kind"], dtype=str), return_inverse=True)
-    same = (group[a] == group[b]) & (group[a] >= 0)
-    # The row number is the score: whatever ordered the table, its order is what is judged.
-    score = np.where(pairs["value"].isna(), np.nan, -np.arange(len(pairs), dtype=np.float64))
-
-    patterned = [k for k in range(len(kinds)) if (group[kind == k] >= 0).any()]
-    selections = [("all", np.ones(len(pairs), dtype=bool))]
-    for k in patterned:
-        if kinds[k] == "gradients":
-            selections.append(("all but gradients", (kind[a] != k) & (kind[b] != k)))
-    for k in patterned:
-        selections.append((str(kinds[k]), (kind[a] == k) | (kind[b] == k)))
-    rows = [
-        (
-            name,
-            int(chosen.sum()),
-            int(same[chosen].sum()),
-            average_precision(same[chosen], score[chosen]),
-        )
-        for name, chosen in selections
-    ]
-    return pd.DataFrame(rows, columns=["pattern", "pairs", "same_group", "average_precision"])
-
-
-def write_pairs(pairs: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table of pairs to ``.parquet`` or ``.csv``; the file appears whole or not at all."""
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
+def check_table_path(path: str | os.PathLike[str]) -> Path:
+    """The path of a table of pairs, or an `InputError` that says what is wrong with it."""
     path = Path(path)
     if path.suffix not in (".parquet", ".csv"):
         raise InputError(f"{path}: the name of a table of pairs ends in .parquet or .csv")
     if not path.parent.is_dir():
         raise MissingFileError(f"{path}: no such folder: {path.parent}")
+    return path
+
+
+def write_pairs(pairs: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table of pairs to ``.parquet`` or ``.csv``; the file appears whole or not at all.
+
+    In Parquet the names are dictionary columns, which pandas reads as categories.
+    """
+    import pyarrow as pa
+
+    from bigcorr.pairs.table_file import TableFile
+
+    path = check_table_path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    table = pa.Table.from_pandas(pairs, preserve_index=False)
+    for side in ("a", "b"):
+        if side in table.column_names:
+            place = table.column_names.index(side)
+            names = table.column(side).cast(pa.string()).dictionary_encode()
+            table = table.set_column(place, side, names)
+    table = table.replace_schema_metadata(None)
     try:
-        table = pa.Table.from_pandas(pairs, preserve_index=False)
-        if path.suffix == ".parquet":
-            pyarrow.parquet.write_table(table, partial, compression="zstd")
-        else:
-            pyarrow.csv.write_csv(table, partial)
+        with TableFile(partial, path.suffix, table.schema) as file:
+            file.write(table)
         os.replace(partial, path)
     except OSError as error:
         raise RunError(f"{path}: could not be written: {error}") from error
@@ -279,104 +288,13 @@ def write_pairs(pairs: pd.DataFrame, path: str | os.PathLike[str]) -> None:
         partial.unlink(missing_ok=True)
 
 
-class _Evidence(NamedTuple):
-    z: FloatArray
-    p: FloatArray
-    q: FloatArray
+def table_piece(listing: PairListing, records: Records, start: int) -> Any:
+    """Ranked records as an Arrow table; `start` is the rank of the first."""
+    import pyarrow as pa
 
-
-class _PairIndex(NamedTuple):
-    """Row and column of every pair, listed in the order of their names."""
-
-    names_a: NDArray[np.str_]
-    names_b: NDArray[np.str_]
-    row: NDArray[np.int32]
-    column: NDArray[np.int32]
-    square: bool
-
-    @classmethod
-    def of(cls, sim: xr.Dataset) -> _PairIndex:
-        names_a = _names(sim["channel"])
-        names_b = _names(sim["other"])
-        square = names_a.shape == names_b.shape and bool((names_a == names_b).all())
-        if square:
-            position_b = np.arange(len(names_b))
-        else:
-            # Where each of the others stands among the chosen ones; those that are not chosen
-            # come after all of them, so that "column after row" leaves out identity and doubles.
-            place = {name: i for i, name in enumerate(names_a)}
-            position_b = np.array([place.get(name, len(names_a)) for name in names_b], dtype=int)
-        by_name_a = np.argsort(names_a, kind="stable")
-        by_name_b = np.argsort(names_b, kind="stable")
-        kept = np.nonzero(position_b[by_name_b][None, :] > by_name_a[:, None])
-        row, column = by_name_a[kept[0]], by_name_b[kept[1]]
-        return cls(names_a, names_b, row.astype(np.int32), column.astype(np.int32), square)
-
-    def gather(self, matrix: xr.DataArray, name: str) -> FloatArray:
-        """The entries of the pairs; a matrix that is not symmetric by the mean of its two."""
-        if matrix.ndim != 2:
-            raise InputError(f"by: {name!r} has dimensions {matrix.dims}, takes (channel, other)")
-        values = np.asarray(matrix.values, dtype=np.float64)
-        entries: FloatArray = values[self.row, self.column]
-        if self.square and not matrix.attrs.get("symmetric", True):
-            entries = (entries + values[self.column, self.row]) / 2
-        return entries
-
-
-def _evidence(sim: xr.Dataset, by: str, value: FloatArray, pairs: _PairIndex) -> _Evidence:
-    """z, p and q of every pair, by the distribution that the measure declares."""
-    from scipy import special, stats
-
-    missing = np.full(value.shape, np.nan)
-    if f"{by}_sd" not in sim:
-        return _Evidence(missing, missing, missing)
-    symmetric = {"symmetric": sim[by].attrs.get("symmetric", True)}
-    sd = pairs.gather(sim[f"{by}_sd"].assign_attrs(symmetric), f"{by}_sd")
-    sd[~(sd > 0)] = np.nan
-    excess = value.copy()
-    if f"{by}_null" in sim:
-        excess -= pairs.gather(sim[f"{by}_null"].assign_attrs(symmetric), f"{by}_null")
-    z = excess / sd
-
-    distribution = sim[by].attrs.get("distribution", "none")
-    if distribution == "t":
-        n_eff = np.minimum(1 + sd**-2, float(sim[by].attrs.get("n_max", np.inf)))
-        freedom = np.where(n_eff > 3, n_eff - 2, np.nan)
-        r = np.clip(excess, -1, 1)
-        with np.errstate(divide="ignore"):
-            t = np.abs(r) * np.sqrt(freedom / ((1 - r) * (1 + r)))
-        p: FloatArray = 2 * special.stdtr(freedom, -t)
-    elif distribution == "normal":
-        p = 2 * special.ndtr(-np.abs(z))
-    else:
-        return _Evidence(z, missing, missing)
-    q = np.full(p.shape, np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        q[known] = stats.false_discovery_control(p[known])
-    return _Evidence(z, p, q)
-
-
-def _counts(sim: xr.Dataset) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The totals of the channels of the rows and of the columns; NaN where they are not stored."""
-    unknown_a = np.full(sim.sizes["channel"], np.nan)
-    unknown_b = np.full(sim.sizes["other"], np.nan)
-    return (
-        sim["count"].values if "count" in sim.variables else unknown_a,
-        sim["count_other"].values if "count_other" in sim.variables else unknown_b,
-    )
-
-
-def _require_measure(sim: xr.Dataset, by: str) -> None:
-    there = measures_of(sim)
-    if by not in there:
-        raise InputError(f"by: got {by!r}, this result has: {', '.join(there) or 'no measure'}")
-
-
-def _is_distance(matrix: xr.DataArray) -> bool:
-    return bool(matrix.attrs.get("kind", "similarity") == "distance")
-
-
-def _names(coordinate: xr.DataArray) -> NDArray[np.str_]:
-    """Channel names as fixed-width text, whatever string type the store gave them."""
-    return np.array([str(name) for name in coordinate.values], dtype=np.str_)
+    columns: dict[str, Any] = listing.columns(records, np.arange(start, start + len(records)))
+    for side, names in (("a", listing.names_a), ("b", listing.names_b)):
+        dictionary = pa.array(names.tolist(), pa.string())
+        codes = pa.array(columns[side].astype(np.int32))
+        columns[side] = pa.DictionaryArray.from_arrays(codes, dictionary)
+    return pa.table(columns)

@@ -19,6 +19,8 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1 import make_axes_locatable  # type: ignore[import-untyped]
 from numpy.typing import ArrayLike, NDArray
 
+from bigcorr.pairs.clusters import link
+
 FloatArray = NDArray[np.float64]
 Kind = Literal["similarity", "distance"]
 
@@ -59,35 +61,26 @@ def cluster(matrix: ArrayLike, kind: Kind = "similarity") -> Clusters:
         Of more than 4000 channels an even sample is clustered, and each other channel follows the
         sampled one that it is nearest to; there is no tree then.
     """
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
     values = np.asarray(matrix, dtype=np.float64)
-    values = (values + values.T) / 2
-    distance = values if kind == "distance" else 1 - values
-    off_diagonal = ~np.eye(len(values), dtype=bool)
-    known = (np.isfinite(distance) & off_diagonal).any(axis=1)
-    members, silent = np.flatnonzero(known), np.flatnonzero(~known)
-    if len(members) < 2:
-        return Clusters(np.concatenate([members, silent]), None)
-    sample = members
-    if len(members) > _CLUSTERED:
-        sample = members[np.linspace(0, len(members) - 1, _CLUSTERED // 2).astype(int)]
-    part = distance[np.ix_(sample, sample)]
-    part = np.where(np.isfinite(part), np.maximum(part, 0), np.nanmax(part))
-    np.fill_diagonal(part, 0)
-    tree = linkage(
-        squareform(part, checks=False), "average", optimal_ordering=len(sample) <= _OPTIMAL
-    )
-    ordered = sample[leaves_list(tree)]
-    if len(sample) == len(members):
-        return Clusters(np.concatenate([ordered, silent]), tree)
-    near = np.where(np.isfinite(distance[:, ordered]), distance[:, ordered], np.inf)
+    size = len(values)
+    if size <= _CLUSTERED:
+        found = link(values, kind == "distance")
+        return Clusters(found.order, found.tree)
+    # Every so many channels stand for the others, which follow the one that they are nearest to.
+    sample = np.linspace(0, size - 1, _CLUSTERED // 2).astype(int)
+    found = link(values[np.ix_(sample, sample)], kind == "distance")
+    ordered = sample[found.order[: len(found.members)]]
+    if not len(ordered):
+        return Clusters(np.arange(size), None)
+    near = (values[:, ordered] + values[ordered].T) / 2
+    near = near if kind == "distance" else -near
+    near[ordered, np.arange(len(ordered))] = -np.inf
+    near[np.isnan(near)] = np.inf
     place = np.argmin(near, axis=1)
-    place[ordered] = np.arange(len(ordered))
-    is_sample = np.isin(members, sample)
-    rest = np.lexsort((~is_sample, place[members]))
-    return Clusters(np.concatenate([members[rest], silent]), None)
+    silent = np.isposinf(near.min(axis=1))
+    place[silent] = len(ordered)
+    is_sample = np.isin(np.arange(size), ordered)
+    return Clusters(np.lexsort((~is_sample, place)), None)
 
 
 def heatmap(

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bigcorr.errors import InputError, MissingFileError, RunError
-from bigcorr.pairs.ranking import group_precision, measures_of, rank_pairs, select_sigma
+from bigcorr.pairs.matrices import measures_of, select_sigma
+from bigcorr.pairs.precision import group_precision
+from bigcorr.pairs.ranking import rank_pairs
 from bigcorr.report import notes, pictures
 from bigcorr.report.summary import decoded, listed, run_section, truth_section
 from bigcorr.report.svg import figure_svg

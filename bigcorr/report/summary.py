@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigcorr.pairs.ranking import measures_of
+from bigcorr.pairs.matrices import measures_of
 from bigcorr.report import notes
 
 if TYPE_CHECKING:

@@ -14,14 +14,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bigcorr.errors import InputError, MissingFileError, RunError
-from bigcorr.pairs.ranking import (
-    COLUMNS,
-    average_precision,
-    group_precision,
-    measures_of,
-    rank_pairs,
-    write_pairs,
-)
+from bigcorr.pairs import listing, ranking
+from bigcorr.pairs.listing import COLUMNS
+from bigcorr.pairs.matrices import measures_of
+from bigcorr.pairs.ranking import rank_pairs, write_pairs
+from bigcorr.run import external_sort
 
 
 def result(
@@ -184,6 +181,65 @@ def test_against_leaves_out_identity_and_double_pairs():
     ]
 
 
+def test_either_end_is_that_of_the_whole_table(monkeypatch):
+    monkeypatch.setattr(listing, "SIDE", 5)
+    rng = np.random.default_rng(4)
+    matrix = np.round(symmetric(rng, 23) * 3) / 3  # many ties
+    matrix[rng.random((23, 23)) < 0.1] = np.nan
+    matrix = np.minimum(matrix, matrix.T)
+    sd = np.abs(symmetric(rng, 23)) * 0.2
+    names = [f"g{i}" for i in rng.permutation(23)]
+    for kind, order in (("similarity", "value"), ("similarity", "z"), ("distance", "value")):
+        sim = result(matrix, names, sd=sd, kind=kind)
+        whole = rank_pairs(sim, "pearson", order)
+        known = whole[whole["value" if order == "value" else "z"].notna()]
+        for top, bottom in ((1, 0), (7, 3), (0, 40), (253, 0), (999, 5), (200, 999), (0, 0)):
+            ends = rank_pairs(sim, "pearson", order, top=top, bottom=bottom)
+            rows = whole["rank"].le(top) | whole["rank"].isin(known["rank"].iloc[-bottom or 999 :])
+            pd.testing.assert_frame_equal(ends, whole[rows].reset_index(drop=True))
+    with pytest.raises(InputError, match="top: got -1, takes a number of pairs"):
+        rank_pairs(sim, "pearson", top=-1)
+
+
+def test_q_of_either_end_rests_on_all_p_also_when_these_go_through_files(monkeypatch):
+    monkeypatch.setattr(listing, "SIDE", 5)
+    whole_sort = external_sort.Sorted
+    monkeypatch.setattr(external_sort, "Sorted", lambda: whole_sort(rows=20))
+    rng = np.random.default_rng(5)
+    sim = result(np.round(symmetric(rng, 19), 1), sd=np.round(np.abs(symmetric(rng, 19)), 1))
+    whole = rank_pairs(sim, "pearson")
+    ends = rank_pairs(sim, "pearson", top=9, bottom=5)
+    assert ends["q_value"].notna().any()
+    pd.testing.assert_frame_equal(
+        ends, pd.concat([whole.head(9), whole.tail(5)]).reset_index(drop=True)
+    )
+
+
+def test_against_takes_the_pairs_of_some_channels_out_of_a_whole_result():
+    rng = np.random.default_rng(6)
+    matrix, names = rng.uniform(-1, 1, (9, 9)), [f"n{i}" for i in rng.permutation(9)]
+    sim = result(matrix, names, symmetric=False)
+    chosen = [names[7], names[2]]
+    whole = rank_pairs(sim, "pearson")
+    pairs = rank_pairs(sim, "pearson", against=chosen)
+    part = whole[whole["a"].isin(chosen) | whole["b"].isin(chosen)]
+    np.testing.assert_array_equal(pairs["value"], part["value"])
+    assert pairs["a"].isin(chosen).all()
+    assert len(pairs) == 8 + 7
+    expected = [frozenset(pair) for pair in zip(part["a"], part["b"], strict=True)]
+    assert [frozenset(pair) for pair in zip(pairs["a"], pairs["b"], strict=True)] == expected
+    assert len(rank_pairs(sim, "pearson", against=names[0])) == 8
+    with pytest.raises(InputError, match="against: got 'x'"):
+        rank_pairs(sim, "pearson", against=["x"])
+
+
+def test_a_table_that_memory_cannot_hold_is_refused(monkeypatch):
+    monkeypatch.setattr(ranking, "BYTES_PER_PAIR", 2**60)
+    with pytest.raises(InputError, match="write_ranking"):
+        rank_pairs(result(np.eye(3)), "pearson")
+    assert len(rank_pairs(result(np.eye(3)), "pearson", top=2)) == 2
+
+
 def test_one_channel_has_no_pairs():
     pairs = rank_pairs(result(np.ones((1, 1)), sd=np.ones((1, 1))), "pearson")
     assert tuple(pairs.columns) == COLUMNS
@@ -247,43 +303,6 @@ def test_a_million_pairs_take_about_a_second():
     assert time.perf_counter() - start < 8
 
 
-def test_average_precision_is_that_of_its_definition():
-    assert average_precision([1, 1, 0, 0], [4, 3, 2, 1]) == 1
-    assert average_precision([0, 0, 1], [3, 2, 1]) == pytest.approx(1 / 3)
-    assert average_precision([1, 0], [np.nan, 5]) == pytest.approx(1 / 2)
-    assert np.isnan(average_precision([0, 0], [1, 2]))
-    assert np.isnan(average_precision([], []))
-    with pytest.raises(InputError, match="scores"):
-        average_precision([1], [1, 2])
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=12))
-@settings(max_examples=50, deadline=None)
-def test_average_precision_does_not_depend_on_the_order_of_ties(rows):
-    forward = average_precision([r[0] for r in rows], [r[1] for r in rows])
-    backward = average_precision([r[0] for r in rows[::-1]], [r[1] for r in rows[::-1]])
-    np.testing.assert_equal(forward, backward)
-
-
-def test_group_precision_tells_which_kind_is_missed():
-    truth = {
-        "channel": ["a1", "a2", "b1", "b2", "n"],
-        "group": [0, 0, 1, 1, -1],
-        "kind": ["arcs", "arcs", "gradients", "gradients", "empty"],
-    }
-    matrix = np.zeros((5, 5))
-    matrix[0, 1] = 0.9  # the arcs are found first, the gradients last
-    matrix[2, 3] = -0.9
-    pairs = rank_pairs(result(matrix, truth["channel"]), "pearson")
-    table = group_precision(pairs, truth).set_index("pattern")
-    assert list(table.index) == ["all", "all but gradients", "arcs", "gradients"]
-    assert table["average_precision"].tolist() == pytest.approx([0.6, 1, 1, 1 / 7])
-    assert table["same_group"].tolist() == [2, 1, 1, 1]
-    assert table["pairs"].tolist() == [10, 3, 7, 7]
-    with pytest.raises(InputError, match="'n'"):
-        group_precision(pairs, {key: value[:4] for key, value in truth.items()})
-
-
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_a_written_table_reads_back_the_same(tmp_path, suffix):
     rng = np.random.default_rng(3)
@@ -292,6 +311,9 @@ def test_a_written_table_reads_back_the_same(tmp_path, suffix):
     path = tmp_path / f"pairs.{suffix}"
     write_pairs(pairs, path)
     read = pd.read_parquet(path) if suffix == "parquet" else pd.read_csv(path)
+    if suffix == "parquet":  # the names are dictionary columns there
+        assert [read[side].dtype.name for side in "ab"] == ["category"] * 2
+        read = read.astype({"a": pairs["a"].dtype, "b": pairs["b"].dtype})
     pd.testing.assert_frame_equal(read, pairs, check_exact=suffix == "parquet")
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 

@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter
 
 from bigcorr.errors import InputError
-from bigcorr.pairs.ranking import average_precision
+from bigcorr.pairs.precision import average_precision
 from bigcorr.simulate import Tissue, tissue, tissue_tile
 from bigcorr.simulate.tissue import PATTERNS
 from bigcorr.tiles import Box, grid

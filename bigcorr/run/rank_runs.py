@@ -1,0 +1,194 @@
+"""The sorted runs behind a ranking: made from a listing of pairs, or found and gone on with.
+
+What is ranked, and what becomes of it, is `rank_job`'s part; sorting itself is `external_sort`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bigcorr.errors import RunError
+from bigcorr.pairs.evidence import FalseDiscovery
+from bigcorr.pairs.listing import RANKED, PairListing, Records, Tile, ahead
+from bigcorr.pairs.order import Keys, ordered, sortable
+from bigcorr.raster import store
+from bigcorr.run.checkpoint import Checkpoint
+from bigcorr.run.external_sort import Merge, Run, write_run
+from bigcorr.run.progress import Progress
+
+SORT_BYTES = 80
+"""Of a pair while a run is sorted and written: record, key, order, what sorting needs."""
+
+MERGE_BYTES = 280
+"""Of a pair while it is merged: held, chosen, given out, with keys and codes, and sorted."""
+
+
+class RankingRuns:
+    """The runs of one ranking, made or found.
+
+    `state.json` says how far it is: the lengths of the runs of each stage, the tiles that are in
+    them, how many p are finite, and where the merge by p stands. A run is in a file before it is
+    in the state. How long runs are does not matter, so one may go on with another memory.
+    """
+
+    def __init__(
+        self, listing: PairListing, checkpoint: Checkpoint, rows: int, progress: Progress
+    ) -> None:
+        self.listing, self.checkpoint, self.rows = listing, checkpoint, rows
+        self.progress = progress
+        self.folder = checkpoint.path
+        self.made = self.found = 0
+        self.state: dict[str, Any] = {}
+
+    def begin(self, job: dict[str, Any], resume: bool) -> None:
+        self.checkpoint.begin(job, resume)
+        (self.folder / "table").unlink(missing_ok=True)
+        try:
+            self.state = json.loads((self.folder / "state.json").read_text())
+        except FileNotFoundError:
+            self.state = {"evidence": [], "rank": [], "tiles": 0, "finite": 0}
+            self.state |= {"positions": None, "seen": 0, "least": 1.0}
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.folder / 'state.json'} cannot be read: {error}") from error
+        self.found = len(self.state["evidence"]) + len(self.state["rank"])
+        self._check_space()
+
+    def _check_space(self) -> None:
+        """Say at once where the disk cannot hold the runs."""
+        record = self.listing.dtype.itemsize + (RANKED.itemsize if self.listing.has_p else 0)
+        done = sum(f.stat().st_size for f in self.folder.iterdir() if f.is_file())
+        needed = record * self.listing.total - done
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise RunError(
+                f"no space left on the device for {self.folder}: sorting {self.listing.total:,} "
+                f"pairs takes another {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free"
+            )
+
+    def ranked_runs(self) -> list[Run]:
+        """All records in runs sorted by rank, made as far as they are not there."""
+        if not self.listing.has_p:
+            self._first_stage("rank", self.listing.key, by_code=True)
+            return self._runs("rank")
+        if not self._is_done("rank"):
+            self._first_stage("evidence", _p_key, by_code=False)
+            self._second_stage()
+        for run in self._runs("evidence"):
+            run.path.unlink(missing_ok=True)
+        return self._runs("rank")
+
+    def _is_done(self, stage: str) -> bool:
+        return sum(self.state[stage]) == self.listing.total
+
+    def _first_stage(self, stage: str, key: Any, by_code: bool) -> None:
+        """Sorted runs of the records of consecutive tiles."""
+        tiles = self.listing.tiles[self.state["tiles"] :]
+        written = sum(self.state[stage])
+        self.progress(stage, written, self.listing.total)
+        waiting = ahead(self.listing.records, tiles)
+        for group in _groups(tiles, self.rows):
+            records = np.empty(sum(tile.pairs for tile in group), self.listing.dtype)
+            start = 0
+            for _ in group:
+                part = next(waiting)
+                records[start : start + len(part)] = part
+                start += len(part)
+                self.progress(stage, written + start, self.listing.total)
+            written += start
+            order = ordered(key(records), records["code"] if by_code else None)
+            finite = int(np.isfinite(records["p"]).sum()) if self.listing.has_p else 0
+            at = {"finite": self.state["finite"] + finite}
+            at["tiles"] = self.state["tiles"] + len(group)
+            self._keep(stage, records, order, at)
+
+    def _second_stage(self) -> None:
+        """Merge from the largest p down; give each its q; sort by rank what fits in memory."""
+        state = self.state
+        fdr = FalseDiscovery(state["finite"], state["seen"], float(state["least"]))
+        merge = self.merge(self._runs("evidence"), _p_key, False, state["positions"])
+        # Half of the memory is the merge's.
+        records = np.empty(max(self.rows // 2, merge.most), RANKED)
+        written, held = sum(state["rank"]), 0
+        for batch in merge:
+            _add_q(batch, fdr, records[held : held + len(batch)])
+            held += len(batch)
+            if held + merge.most > len(records) or written + held == self.listing.total:
+                part = records[:held]
+                order = ordered(self.listing.key(part), part["code"])
+                at = {"positions": merge.positions, "seen": fdr.seen, "least": fdr.least}
+                self._keep("rank", part, order, at)
+                written, held = written + held, 0
+            self.progress("rank", written + held, self.listing.total)
+
+    def merge(
+        self, runs: list[Run], key: Any, by_code: bool, positions: Sequence[int] | None = None
+    ) -> BoundedMerge:
+        records = self.rows * SORT_BYTES // (2 * MERGE_BYTES)
+        dtype = RANKED if by_code and self.listing.has_p else self.listing.dtype
+        return BoundedMerge(runs, dtype, records, key, _code if by_code else None, positions)
+
+    def _keep(self, stage: str, records: Records, order: Any, at: dict[str, Any]) -> None:
+        run = write_run(self._path(stage, len(self.state[stage])), records, order)
+        self.made += 1
+        self.state = {**self.state, **at, stage: [*self.state[stage], run.length]}
+        path = self.folder / "state.json"
+        with store.writing(path):
+            temporary = path.with_name("state.json.tmp")
+            with open(temporary, "w") as file:
+                json.dump(self.state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+
+    def _runs(self, stage: str) -> list[Run]:
+        return [Run(self._path(stage, i), n) for i, n in enumerate(self.state[stage])]
+
+    def _path(self, stage: str, number: int) -> Path:
+        return self.folder / f"{stage}-{number:05d}.run"
+
+
+class BoundedMerge(Merge):
+    """A merge that holds a number of records in all, and knows how long a piece can be."""
+
+    def __init__(self, runs: list[Run], dtype: Any, records: int, *rest: Any) -> None:
+        rows = max(records // max(len(runs), 1), 1)
+        super().__init__(runs, dtype, rows, *rest)
+        self.most = rows * len(runs)
+
+
+def _groups(tiles: list[Tile], rows: int) -> list[list[Tile]]:
+    """Consecutive tiles that together have at most so many pairs, or one tile."""
+    groups: list[list[Tile]] = []
+    held = 0
+    for tile in tiles:
+        if not groups or held + tile.pairs > rows:
+            groups.append([])
+            held = 0
+        groups[-1].append(tile)
+        held += tile.pairs
+    return groups
+
+
+def _add_q(batch: Records, fdr: FalseDiscovery, out: Records) -> None:
+    """Copy records from the largest p down, those without a p first, and give them their q."""
+    for field in batch.dtype.names or ():
+        out[field] = batch[field]
+    finite = np.isfinite(batch["p"])
+    out["q"] = np.nan
+    out["q"][finite] = fdr(batch["p"][finite])
+
+
+def _p_key(records: Records) -> Keys:
+    """From the largest p down; those without one come first."""
+    return ~sortable(records["p"])
+
+
+def _code(records: Records) -> Any:
+    return records["code"]
