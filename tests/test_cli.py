@@ -93,6 +93,7 @@ def test_help_and_import_load_nothing_heavy(tmp_path: Path) -> None:
         "lbp",
         "pairs",
         "rank",
+        "clusters",
         "report",
         "run",
         "demo",
@@ -307,6 +308,41 @@ def test_rank_writes_every_pair_to_a_file(walk: Path) -> None:
     assert len(csv) == len(parquet) == 28
     assert list(csv.columns) == list(parquet.columns)
     refused(bigcorr("rank", "result.zarr", "-o", "pairs.xls", cwd=walk), "pairs.xls")
+
+
+def test_rank_shows_both_ends_and_the_pairs_of_some_channels(walk: Path) -> None:
+    import xarray as xr
+
+    import bigcorr as bc
+
+    sim = xr.open_zarr(walk / "result.zarr")
+    whole = bc.rank_pairs(sim, by="pearson")
+    done = bigcorr("rank", "result.zarr", "--top", 2, "--bottom", 3, "--json", cwd=walk)
+    facts = json.loads(done.stdout)
+    assert facts["pairs"] == 28
+    assert [row["rank"] for row in facts["top"]] == [1, 2]
+    known = whole[whole["value"].notna()]
+    assert [row["a"] for row in facts["bottom"]] == known["a"].tail(3).tolist()
+    name = str(sim["channel"].values[3])
+    done = bigcorr("rank", "result.zarr", "--against", name, "-o", "some.csv", cwd=walk)
+    assert done.returncode == 0, done.stderr
+    assert (walk / "some.csv").read_text().count("\n") == 1 + 7
+    refused(bigcorr("rank", "result.zarr", "--against", "nobody", cwd=walk), "nobody")
+
+
+def test_clusters_are_shown_or_written(walk: Path) -> None:
+    import pandas as pd
+
+    done = bigcorr("clusters", "result.zarr", "--clusters", 3, "-o", "groups.csv", cwd=walk)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(walk / "groups.csv")
+    assert list(table.columns) == ["channel", "cluster", "size", "within", "count"]
+    assert table["cluster"].max() == 3
+    words = ["inside", "count"]
+    shown = bigcorr("clusters", "result.zarr", "--by", "ncc", "--threshold", 0.5, cwd=walk)
+    assert shown.stdout.splitlines()[0].split() == ["cluster", "channel", "mean", "ncc", *words]
+    assert len(shown.stdout.splitlines()) == 1 + 8
+    refused(bigcorr("clusters", "result.zarr", "--clusters", 9, cwd=walk), "n_clusters: got 9")
 
 
 def test_rank_by_a_measure_that_is_not_there_names_those_that_are(walk: Path) -> None:

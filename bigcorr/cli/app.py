@@ -359,7 +359,7 @@ def clusters(
     ] = None,
     clusters: Annotated[
         int | None,
-        typer.Option(help="How many clusters.", show_default="2 to 12, as stand apart best"),
+        typer.Option(help="How many clusters.", show_default="2 to 40, as stand apart best"),
     ] = None,
     threshold: Annotated[
         float | None,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
-from bigcorr.pairs.listing import PairListing, Tile
+from bigcorr.pairs.listing import PairListing, Tile, in_sample
 from bigcorr.pairs.matrices import is_distance, measures_of
 
 if TYPE_CHECKING:
@@ -114,17 +114,8 @@ def rank_agreement(
 def _values(listings: list[PairListing], tile: Tile, share: float) -> FloatArray:
     """The values by each measure of the pairs of a tile that are compared, (measure, pair)."""
     code = listings[0].codes(tile)
-    kept = np.ones(len(code), dtype=bool) if share >= 1 else _uniform(code) < share
+    kept = np.ones(len(code), dtype=bool) if share >= 1 else in_sample(code, share)
     out = np.empty((len(listings), int(kept.sum())))
     for row, listing in enumerate(listings):
         out[row] = listing.values(tile)[kept]
     return out[:, np.isfinite(out).all(axis=0)]
-
-
-def _uniform(code: NDArray[np.int64]) -> FloatArray:
-    """A number in [0, 1) for each code, without pattern: the finaliser of splitmix64."""
-    x = code.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53

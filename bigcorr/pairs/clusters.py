@@ -24,7 +24,7 @@ MOST_CHANNELS = 15_000
 """Channels at most: the linkage holds half a matrix twice, 1.8 GB for so many."""
 
 _OPTIMAL = 300
-_AUTO = range(2, 13)
+_AUTO = (*range(2, 17), 18, 20, 22, 24, 27, 30, 33, 36, 40)
 _JUDGED = 2000
 _STEP = 512
 
@@ -76,7 +76,7 @@ def cluster_channels(
     by : str
         The measure; a distance as well as a similarity.
     n_clusters : int, optional
-        How many clusters. By default, without a `threshold` too, as many of 2 to 12 as have the
+        How many clusters. By default, without a `threshold` too, as many of 2 to 40 as have the
         highest mean silhouette [2]_.
     threshold : float, optional
         Instead: clusters are joined while their mean similarity is at least this (their mean
@@ -88,10 +88,10 @@ def cluster_channels(
     -------
     pandas.DataFrame
         One row a channel, in the order of the leaves of the tree, so that similar channels stand
-        together: ``channel`` (name), ``cluster`` (from 1 in that order; 0 for a channel that has
-        no value at all), ``size`` (channels of the cluster), ``within`` (mean similarity, or
-        distance, to the others of the cluster; NaN for one alone), ``count`` (total of the
-        channel).
+        together: ``channel`` (name), ``cluster`` (from 1 in that order, those of one channel after
+        all others; 0 for a channel that has no value at all), ``size`` (channels of the cluster),
+        ``within`` (mean similarity, or distance, to the others of the cluster; NaN for one alone),
+        ``count`` (total of the channel).
 
     Raises
     ------
@@ -124,9 +124,9 @@ def cluster_channels(
     ... )
     >>> cluster_channels(sim, "pearson", n_clusters=2)[["channel", "cluster", "size"]]
       channel  cluster  size
-    0   Fabp7        1     1
-    1  Kctd12        2     2
-    2    Apod        2     2
+    0   Fabp7        2     1
+    1  Kctd12        1     2
+    2    Apod        1     2
     """
     import pandas as pd
 
@@ -186,7 +186,10 @@ def link(matrix: ArrayLike | xr.DataArray, distance: bool) -> Linkage:
 def cut(
     found: Linkage, n_clusters: int | None = None, threshold: float | None = None
 ) -> NDArray[np.int64]:
-    """The cluster of each channel, from 1 in the order of the leaves; 0 where it has no value."""
+    """The cluster of each channel, from 1 in the order of the leaves; 0 where it has no value.
+
+    Channels that are alone in their cluster have the numbers after all others.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -209,13 +212,16 @@ def cut(
     # clusters. Exactly as many as asked for, also where heights are equal.
     ends = found.tree[:joined, :2].astype(np.int64).reshape(-1)
     inner = leaves + np.repeat(np.arange(joined), 2)
-    size = leaves + joined
-    graph = coo_array((np.ones(len(ends), dtype=bool), (ends, inner)), shape=(size, size))
+    shape = (leaves + joined,) * 2
+    graph = coo_array((np.ones(len(ends), dtype=bool), (ends, inner)), shape=shape)
     part = connected_components(graph, directed=False)[1][:leaves]
     in_order = found.order[:leaves]
     place = np.searchsorted(found.members, in_order)
-    _, first, number = np.unique(part[place], return_index=True, return_inverse=True)
-    labels[in_order] = np.argsort(np.argsort(first))[number] + 1
+    _, first, number, size = np.unique(
+        part[place], return_index=True, return_inverse=True, return_counts=True
+    )
+    # In the order of the leaves, those of a single channel after all others.
+    labels[in_order] = np.argsort(np.lexsort((first, size == 1)))[number] + 1
     return labels
 
 

@@ -161,6 +161,14 @@ class PairListing:
             out["z"], out["p"] = z_and_p(value, sd, null, self._distribution, n_max)
         return out
 
+    def sample(self, most: int) -> Records:
+        """The records of all pairs, or of a fixed random sample of about `most` of them."""
+        share = min(1.0, most / max(self.total, 1))
+        parts = [np.empty(0, self.dtype)]
+        for records in ahead(self.records, self.tiles):
+            parts.append(records if share >= 1 else records[in_sample(records["code"], share)])
+        return np.concatenate(parts)
+
     def codes(self, tile: Tile) -> NDArray[np.int64]:
         """The place of each pair of a tile in the order of the names."""
         code = self._code_a[tile.rows, None] * len(self._place) + self._code_b[None, tile.columns]
@@ -231,6 +239,16 @@ class PairListing:
         for side, names in (("a", self.names_a), ("b", self.names_b)):
             columns[side] = pd.Series(names).array.take(columns[side])
         return pd.DataFrame(columns, columns=list(COLUMNS), copy=False)
+
+
+def in_sample(code: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+    """Whether each pair is in a random sample of a share of all: by its code alone."""
+    # The finaliser of splitmix64: codes that differ in one bit get unrelated numbers.
+    x = code.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53 < share
 
 
 def ahead(

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.axes_grid1 import make_axes_locatable  # type: ignore[import-untyped]
 from numpy.typing import ArrayLike, NDArray
 
-from bigcorr.pairs.clusters import link
+from bigcorr.pairs.clusters import cut, link, within
 
 FloatArray = NDArray[np.float64]
 Kind = Literal["similarity", "distance"]
@@ -31,21 +31,25 @@ _MISSING = (0.5, 0.5, 0.5, 0.25)
 _LABELLED = 80
 _DRAWN_TREE = 400
 _CLUSTERED = 4000
-_OPTIMAL = 300
+_LEVELS = 64
 
 
 class Clusters(NamedTuple):
     """An order of channels in which similar ones stand together.
 
     ``order`` are the channel numbers from first to last. ``linkage`` is SciPy's linkage matrix,
-    whose leaves are the first ones of `order`, or None where no tree was made.
+    whose leaves are the first ones of `order`, or None where no tree was made. ``labels`` is the
+    cluster of each channel, from 1 in that order; 0 for one without a value. ``within`` is the
+    mean of the matrix between a channel and the others of its cluster.
     """
 
     order: NDArray[np.intp]
     linkage: FloatArray | None
+    labels: NDArray[np.int64] | None = None
+    within: FloatArray | None = None
 
 
-def cluster(matrix: ArrayLike, kind: Kind = "similarity") -> Clusters:
+def cluster(matrix: ArrayLike, kind: Kind = "similarity", *, labelled: bool = False) -> Clusters:
     """Order the channels of a square matrix by average linkage.
 
     Parameters
@@ -53,6 +57,8 @@ def cluster(matrix: ArrayLike, kind: Kind = "similarity") -> Clusters:
     matrix : array_like, shape (channel, channel)
         A matrix that is not symmetric is taken by the mean of its two directions.
     kind : what large values mean.
+    labelled : also cut the tree, as `bigcorr.cluster_channels` does without a number; up to 4000
+        channels.
 
     Returns
     -------
@@ -65,7 +71,10 @@ def cluster(matrix: ArrayLike, kind: Kind = "similarity") -> Clusters:
     size = len(values)
     if size <= _CLUSTERED:
         found = link(values, kind == "distance")
-        return Clusters(found.order, found.tree)
+        if not labelled:
+            return Clusters(found.order, found.tree)
+        labels = cut(found)
+        return Clusters(found.order, found.tree, labels, within(found, labels))
     # Every so many channels stand for the others, which follow the one that they are nearest to.
     sample = np.linspace(0, size - 1, _CLUSTERED // 2).astype(int)
     found = link(values[np.ix_(sample, sample)], kind == "distance")
@@ -91,6 +100,7 @@ def heatmap(
     kind: Kind = "similarity",
     label: str = "",
     max_cells: int = 720,
+    clusters: Clusters | None = None,
 ) -> Figure:
     """Draw a pair matrix with similar channels together.
 
@@ -102,6 +112,8 @@ def heatmap(
     kind : "similarity" or "distance".
     label : name of the measure, beside the colour bar.
     max_cells : a larger matrix is binned down to at most so many rows and columns, by means.
+    clusters : what `cluster` gave for a square matrix, where it is known; labelled ones are drawn
+        around the diagonal, with their numbers.
 
     Returns
     -------
@@ -117,7 +129,8 @@ def heatmap(
     columns = list(names if others is None else others)
     tree = None
     if square:
-        rows = order = (clusters := cluster(values, kind)).order
+        clusters = clusters or cluster(values, kind)
+        rows = order = clusters.order
         tree = clusters.linkage if len(order) <= _DRAWN_TREE else None
         colours, low, high = _colour_limits(values[~np.eye(len(values), dtype=bool)], kind)
         side = 4.2 if len(order) < 24 else 6.0
@@ -139,6 +152,8 @@ def heatmap(
         extent=(-0.5, len(order) - 0.5, len(rows) - 0.5, -0.5),
     )
     _name_ticks(axes, [names[i] for i in rows], [columns[i] for i in order])
+    if square and clusters is not None and clusters.labels is not None:
+        _outline(axes, clusters.labels[order])
     # Beside the matrix itself, so that they keep to it whatever its aspect.
     around = make_axes_locatable(axes)
     if tree is not None:
@@ -171,7 +186,7 @@ def pair_panel(
     width = 9.6
     figure = Figure(figsize=(width, min(max(width / 3.3 * h / w, 0.8), 8.0)))
     axes = figure.subplots(1, 3, gridspec_kw={"wspace": 0.2})
-    density, signed = _with_missing("magma"), _with_missing("RdBu_r")
+    density, signed = with_missing("magma", _LEVELS), with_missing("RdBu_r", _LEVELS)
     scales = [(density, *_density_limits(grid)) for grid in grids[:2]] + [(signed, -1.0, 1.0)]
     for axis, grid, title, scale in zip(axes, grids, (*names, label), scales, strict=True):
         image = axis.imshow(
@@ -207,15 +222,15 @@ def _colour_limits(values: FloatArray, kind: Kind) -> tuple[Colormap, float, flo
     """Colours about zero where values have both signs, else from the least to the greatest."""
     finite = values[np.isfinite(values)]
     if finite.size == 0:
-        return _with_missing("RdBu_r"), -1.0, 1.0
+        return with_missing("RdBu_r"), -1.0, 1.0
     low, high = np.quantile(finite, [0.002, 0.998])
     if kind == "similarity" and low < 0:
         most = float(max(-low, high, 1e-12))
-        return _with_missing("RdBu_r"), -most, most
+        return with_missing("RdBu_r"), -most, most
     if not high > low:
         low, high = float(finite.min()) - 0.5, float(finite.max()) + 0.5
     name = "cividis" if kind == "similarity" else "cividis_r"
-    return _with_missing(name), float(low), float(high)
+    return with_missing(name), float(low), float(high)
 
 
 def _density_limits(grid: FloatArray) -> tuple[float, float]:
@@ -237,8 +252,9 @@ def _by_mean(values: FloatArray, kind: Kind) -> NDArray[np.intp]:
     return np.argsort(-mean if kind == "similarity" else mean, kind="stable")
 
 
-def _with_missing(name: str) -> Colormap:
-    return colormaps[name].with_extremes(bad=_MISSING)
+def with_missing(name: str, levels: int = 256) -> Colormap:
+    """A colour map with grey for what is missing; fewer levels make smaller pictures."""
+    return colormaps[name].resampled(levels).with_extremes(bad=_MISSING)
 
 
 def _name_ticks(axes: Axes, rows: list[str], columns: list[str]) -> None:
@@ -252,6 +268,33 @@ def _name_ticks(axes: Axes, rows: list[str], columns: list[str]) -> None:
     axes.tick_params(axis="x", rotation=90)
     axes.tick_params(length=0, pad=2)
     axes.spines[:].set_visible(False)
+
+
+def _outline(axes: Axes, labels: NDArray[np.int64]) -> None:
+    """Squares around the clusters of more than one channel; numbers where there is room."""
+    from matplotlib.patches import Rectangle
+
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    for start, stop in zip(starts, [*starts[1:], len(labels)], strict=True):
+        size = int(stop - start)
+        if size < 2 or labels[start] == 0:
+            continue
+        corner = (start - 0.5, start - 0.5)
+        axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=INK, linewidth=1.0))
+        if size >= 0.025 * len(labels):
+            right = stop - 0.5 + 0.012 * len(labels)
+            beside = right if stop < 0.95 * len(labels) else start - 0.5 - 0.012 * len(labels)
+            side = "left" if beside == right else "right"
+            axes.text(
+                beside,
+                (start + stop - 1) / 2,
+                str(labels[start]),
+                color=INK,
+                fontsize=8,
+                ha=side,
+                va="center",
+                fontweight="bold",
+            )
 
 
 def _draw_tree(axes: Axes, tree: FloatArray, leaves: int) -> None:

@@ -1,7 +1,7 @@
 """One self-contained HTML page about a result: `write_report`.
 
-Assembly only: figures come from `figures.py`, pictures of pairs from `pictures.py`, the account of
-the run from `summary.py`, tables of pairs from `table.py`, words from `notes.py`.
+Assembly only: what is said of a measure comes from `section.py`, how far measures agree from
+`agreement.py`, the account of the run from `summary.py`, words from `notes.py`.
 """
 
 from __future__ import annotations
@@ -14,24 +14,21 @@ from datetime import datetime
 from html import escape
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bigcorr.errors import InputError, MissingFileError, RunError
 from bigcorr.pairs.matrices import measures_of, select_sigma
 from bigcorr.pairs.precision import group_precision
-from bigcorr.pairs.ranking import rank_pairs
 from bigcorr.report import notes, pictures
+from bigcorr.report.agreement import agreement_section
+from bigcorr.report.section import Setting, listed_pairs, measure_section
 from bigcorr.report.summary import decoded, listed, run_section, truth_section
-from bigcorr.report.svg import figure_svg
-from bigcorr.report.table import FEW_COUNTS, pair_table
+from bigcorr.report.table import FEW_COUNTS
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
-
-    from bigcorr.raster import RasterSource
 
 
 def write_report(
@@ -81,7 +78,7 @@ def write_report(
             raise InputError(f"by: got {by!r}, this result has: {', '.join(measures)}")
         measures = [by]
     stack, absent = pictures.find_source(sim, source)
-    page = _page(sim, measures, title, _Setting(stack, absent, top, few_counts))
+    page = _page(sim, measures, title, Setting(stack, absent, top, few_counts))
     partial = out_html.with_name(f".{out_html.name}.{os.getpid()}.partial")
     try:
         partial.write_text(page, encoding="utf-8")
@@ -91,15 +88,6 @@ def write_report(
     finally:
         partial.unlink(missing_ok=True)
     return out_html
-
-
-class _Setting(NamedTuple):
-    """What every section is made with."""
-
-    stack: RasterSource | None
-    absent: str
-    top: int
-    few_counts: float
 
 
 def _open(result: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
@@ -124,7 +112,7 @@ def _page(
     sim: xr.Dataset,
     measures: list[str],
     title: str | None,
-    setting: _Setting,
+    setting: Setting,
 ) -> str:
     channels, others = sim.sizes["channel"], sim.sizes["other"]
     facts = decoded(sim.attrs)
@@ -133,14 +121,19 @@ def _page(
     figure_ids = (f"f{number}" for number in itertools.count())
     sections, precision = [], {}
     for name, measure, part in _rankings(sim, measures):
-        pairs = rank_pairs(part, measure)
-        if truth is not None:
-            precision[name] = group_precision(pairs, truth)
-        sections.append(_measure_section(name, measure, part, pairs, setting, figure_ids))
+        pairs = listed_pairs(part, measure)
+        if truth is not None and pairs.complete:
+            precision[name] = group_precision(pairs.table, truth)
+        sections.append(
+            f'<section class="measure" id="{_anchor(name)}"><h2>{escape(name)}</h2>'
+            f"{measure_section(name, measure, part, pairs, setting, figure_ids)}</section>"
+        )
+    agreement = agreement_section(sim, measures)
     links = "".join(
         f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name, *_ in _rankings(sim, measures)
     )
     known = '<a href="#truth">Known groups</a>' if precision else ""
+    known += '<a href="#agreement">Agreement of measures</a>' if agreement else ""
     across = "" if channels == others else f" against {others:,}"
     extent = " × ".join(f"{int(n):,}" for n in facts.get("shape", [])[-2:])
     subtitle = f"{channels:,} channel{'s' * (channels != 1)}{across}" + (
@@ -165,6 +158,7 @@ def _page(
 <main>
 {run_section(sim, facts)}
 {truth_section(precision)}
+{agreement}
 {"".join(sections)}
 </main>
 <footer>{escape(notes.FOOTER.format(datetime.now().astimezone()))}</footer>
@@ -185,50 +179,6 @@ def _rankings(sim: xr.Dataset, measures: list[str]) -> Iterator[tuple[str, str, 
             sigma = 0.0 if np.isnan(sigma) else float(sigma)
             name = f"{measure}, sigma {sigma:g}" if sigma else f"{measure}, no blur"
             yield name, measure, select_sigma(sim, measure, sigma)
-
-
-def _measure_section(
-    name: str,
-    measure: str,
-    sim: xr.Dataset,
-    pairs: pd.DataFrame,
-    setting: _Setting,
-    figure_ids: Iterator[str],
-) -> str:
-    from bigcorr.report.figures import heatmap
-
-    kind = sim[measure].attrs.get("kind", "similarity")
-    note = notes.note_of(measure, kind)
-    blind = f'<p class="note"><b>What it cannot see:</b> {note.blind}</p>' if note.blind else ""
-    rows, columns = ([str(name) for name in sim[side].values] for side in ("channel", "other"))
-    square = rows == columns
-    parts = [
-        f'<section class="measure" id="{_anchor(name)}"><h2>{escape(name)}</h2>',
-        f"<p>{note.reads}</p>{blind}",
-    ]
-    if len(columns) > 1:
-        figure = heatmap(sim[measure].values, rows, columns, kind=kind, label=measure)
-        parts.append(
-            f"<h3>All channels</h3><figure><figcaption>"
-            f"{notes.HEATMAP if square else notes.HEATMAP_AGAINST}</figcaption>"
-            f"{figure_svg(figure, f'{name} of all pairs', next(figure_ids))}</figure>"
-        )
-    if len(pairs):
-        parts.append("<h3>The most and the least similar pairs</h3>")
-        if setting.stack is None:
-            parts.append(f'<p class="note">{escape(setting.absent)}</p>')
-        else:
-            gallery = pictures.gallery(sim, measure, pairs, setting.stack, setting.few_counts)
-            parts.append(f'<p class="note">{notes.PAIRS} {gallery.view}</p>')
-            for picture in gallery.pictures:
-                svg = figure_svg(picture.figure, picture.label, next(figure_ids))
-                parts.append(
-                    f'<figure class="wide"><figcaption>{picture.caption}</figcaption>{svg}</figure>'
-                )
-        parts.append(f"<h3>The ranking</h3>{pair_table(pairs, setting.top, setting.few_counts)}")
-    else:
-        parts.append("<p>One channel has no pairs.</p>")
-    return "".join(parts) + "</section>"
 
 
 def _anchor(name: str) -> str:

@@ -67,6 +67,29 @@ HEATMAP = (
 )
 HEATMAP_AGAINST = "The chosen channels (rows) against all, from the most to the least similar."
 
+HEATMAP_SAMPLE = (
+    "An even sample of {shown:,} of {all:,} channels is shown; clusters are those of the sample."
+)
+
+GROUPS = (
+    "The tree above the map, cut where the clusters stand apart best (highest mean silhouette of 2 "
+    "to 40). They are outlined on the map, and the largest are listed here. Clusters are a "
+    "summary: look at the mean inside before you take one for real."
+)
+
+VOLCANO = (
+    "Each pair by its value and its q, the surest at the top: {sure:,} of {all:,} pairs have "
+    "q &lt; {level:g}. A pair far to a side but low has a high value that chance can give; one "
+    "near the middle but high is weak and real. {named}"
+)
+VOLCANO_SAMPLE = "A fixed random sample of {shown:,} of {all:,} pairs is shown. "
+
+AGREEMENT = (
+    "Spearman's correlation of two rankings of all pairs: 1 where two measures rank them alike, 0 "
+    "where the one says nothing of the other. Measures that disagree see different things, so a "
+    "pair that leads by both deserves more trust than one that leads by one."
+)
+
 PAIRS = (
     "The two channels as they lie on the raster, and how alike they are around each place: red "
     "where they rise and fall together, blue where one rises as the other falls, white where they "

@@ -24,6 +24,7 @@ FloatArray = NDArray[np.float64]
 
 _EACH = 3
 _WINDOW = 11
+_SIDE = 240
 
 
 class PairPicture(NamedTuple):
@@ -47,33 +48,43 @@ def find_source(sim: xr.Dataset, source: Any) -> tuple[RasterSource | None, str]
 
     if source is not None:
         stack = as_source(source)
-        _channel_numbers(stack, [*sim["channel"].values, *sim["other"].values])
+        channel_numbers(stack, [*sim["channel"].values, *sim["other"].values])
         return stack, ""
     named = sim.attrs.get("source")
     if not named:
         return None, "No pictures: the result does not name its raster; give it as the source."
     try:
         stack = open_source(named)
-        _channel_numbers(stack, [*sim["channel"].values, *sim["other"].values])
+        channel_numbers(stack, [*sim["channel"].values, *sim["other"].values])
     except (InputError, OSError) as error:
         return None, f"No pictures: the raster could not be opened ({error})."
     return stack, ""
 
 
 def gallery(
-    sim: xr.Dataset, measure: str, pairs: pd.DataFrame, stack: RasterSource, few_counts: float
+    sim: xr.Dataset,
+    measure: str,
+    pairs: pd.DataFrame,
+    total: int,
+    stack: RasterSource,
+    few_counts: float,
 ) -> Gallery:
     """The most and the least similar pairs that are not flagged for few counts."""
     chosen = _chosen(pairs, few_counts)
     names = sorted({*chosen["a"], *chosen["b"]})
-    sigma = sim.coords["sigma"].item() if "sigma" in sim.coords else sim.attrs.get("sigma")
-    sigma = 0.0 if sigma is None else float(np.nan_to_num(np.atleast_1d(sigma)[0]))
-    view = block_means(stack, _channel_numbers(stack, names))
-    blur = _view_sigma(view, sigma, stack)
+    sigma = sigma_of(sim)
+    view = block_means(stack, channel_numbers(stack, names), longest=_SIDE)
+    blur = view_sigma(view, sigma, stack)
     window = max(min(_WINDOW, 2 * min(view.grids.shape[1:]) - 1), 1)
-    grids = dict(zip(names, _blurred(view.grids, blur), strict=True))
-    pictures = _pictures(measure, chosen, len(pairs), grids, window)
+    grids = dict(zip(names, blurred(view.grids, blur), strict=True))
+    pictures = _pictures(measure, chosen, total, grids, window)
     return Gallery(_said_of_view(view, blur, window), pictures)
+
+
+def sigma_of(sim: xr.Dataset) -> float:
+    """The blur of a result, or of the part of it at one blur, in pixels; 0 for none."""
+    sigma = sim.coords["sigma"].item() if "sigma" in sim.coords else sim.attrs.get("sigma")
+    return 0.0 if sigma is None else float(np.nan_to_num(np.atleast_1d(sigma)[0]))
 
 
 def _pictures(
@@ -105,7 +116,7 @@ def _chosen(pairs: pd.DataFrame, few_counts: float) -> pd.DataFrame:
     return pd.concat([first, last])
 
 
-def _channel_numbers(stack: RasterSource, names: list[str]) -> list[int]:
+def channel_numbers(stack: RasterSource, names: list[str]) -> list[int]:
     place = {name: number for number, name in enumerate(stack.channels)}
     unknown = [str(name) for name in names if str(name) not in place]
     if unknown:
@@ -113,13 +124,13 @@ def _channel_numbers(stack: RasterSource, names: list[str]) -> list[int]:
     return [place[str(name)] for name in names]
 
 
-def _view_sigma(view: View, sigma: float, stack: RasterSource) -> float:
+def view_sigma(view: View, sigma: float, stack: RasterSource) -> float:
     """The result's blur in pixels of the view; counts are blurred by at least one."""
     wanted = max(sigma / view.factor, 1.0 if stack.dtype.kind in "ui" else 0.0)
     return wanted if wanted >= 0.5 else 0.0
 
 
-def _blurred(grids: FloatArray, sigma: float) -> FloatArray:
+def blurred(grids: FloatArray, sigma: float) -> FloatArray:
     from bigcorr.maps import gaussian_blur
 
     return np.stack([gaussian_blur(grid, sigma) for grid in grids]) if sigma else grids

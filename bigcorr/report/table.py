@@ -41,8 +41,11 @@ def few_counts_of(pairs: pd.DataFrame, few_counts: float) -> NDArray[np.bool_]:
     return (counts.min(axis=1) < few_counts) & whole
 
 
-def pair_table(pairs: pd.DataFrame, top: int, few_counts: float) -> str:
-    """The table as HTML: the first and last `top` rows, and data for searching and sorting."""
+def pair_table(pairs: pd.DataFrame, top: int, few_counts: float, total: int | None = None) -> str:
+    """The table as HTML: the first and last `top` rows, and data for searching and sorting.
+
+    `pairs` is a whole ranking, or both ends of one of `total` pairs.
+    """
     few = few_counts_of(pairs, few_counts)
     known = int(pairs["value"].notna().sum())
     significance = bool(pairs["p_value"].notna().any() or pairs["z"].notna().any())
@@ -50,12 +53,14 @@ def pair_table(pairs: pd.DataFrame, top: int, few_counts: float) -> str:
     head = "".join(
         f'<th data-key="{c}"{" class=name" * (c in "ab")}>{_HEADS[c]}</th>' for c in columns
     )
+    whole = total is None or total == len(pairs)
+    listed = known if whole else int(pairs["rank"].iloc[-1])
     most = float(np.nanmax(np.abs(pairs["value"]))) if known else 1.0
 
     if known <= 2 * top:
         rows = _rows(pairs.iloc[:known], few[:known], columns, most)
     else:
-        between = f'<td colspan="{len(columns)}">{known - 2 * top:,} pairs between</td>'
+        between = f'<td colspan="{len(columns)}">{listed - 2 * top:,} pairs between</td>'
         rows = (
             _rows(pairs.iloc[:top], few[:top], columns, most)
             + f'<tr class="gap">{between}</tr>'
@@ -69,15 +74,17 @@ def pair_table(pairs: pd.DataFrame, top: int, few_counts: float) -> str:
             "coincidences are enough to bring them to the top, and z and p, which rest on sums of "
             "many, do not guard against it."
         )
-    if known < len(pairs):
+    unknown = (len(pairs) if total is None else total) - listed
+    if unknown:
         remarks.append(
-            f"{len(pairs) - known:,} pairs have no value, since a channel does not vary or holds "
+            f"{unknown:,} pairs have no value, since a channel does not vary or holds "
             "too little valid data; they are not listed."
         )
-    if len(kept) < known:
+    if len(kept) < listed:
+        partners = " and the best partner of each channel" if whole else ""
         remarks.append(
-            f"The search knows {len(kept):,} of {known:,} pairs: {_ENDS:,} at either end and the "
-            "best partner of each channel. <code>bigcorr rank -o pairs.parquet</code> writes all."
+            f"The search knows {len(kept):,} of {listed:,} pairs: those at either end{partners}. "
+            "<code>bigcorr rank -o pairs.parquet</code> writes all."
         )
     return (
         f'<p class="note">{" ".join(remarks)}</p><div class="pairs"><div class="controls" hidden>'

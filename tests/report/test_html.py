@@ -13,7 +13,7 @@ import xarray as xr
 
 from bigcorr.errors import InputError, MissingFileError, RunError
 from bigcorr.pairs.ranking import rank_pairs
-from bigcorr.report import write_report
+from bigcorr.report import section, write_report
 from bigcorr.simulate import tissue
 
 TRUTH = {
@@ -95,7 +95,8 @@ def test_the_page_is_one_file_that_loads_nothing(tmp_path, stack):
     page, outline = read(out)
     assert all(link.startswith(("#", "data:")) for link in outline.links)
     assert not re.search(r"@import|url\((?!#)|fetch\(|XMLHttpRequest|<link", page)
-    assert page.count("<svg ") == 1 + 6  # the heat map, three best and three worst pairs
+    # The heat map, the clusters, the volcano, the three best and the three worst pairs.
+    assert page.count("<svg ") == 3 + 6
     assert "Are the known groups found?" in outline.text
     assert [entry.name for entry in tmp_path.iterdir()] == ["r.html"]
 
@@ -122,7 +123,7 @@ def test_the_table_holds_the_ranking_and_the_script_gets_all_of_it(tmp_path):
     for column in ("value", "z", "p_value", "q_value", "count_a", "count_b"):
         np.testing.assert_allclose(table[column], pairs[column], rtol=1e-5)
     assert "415 pairs between" in outline.text
-    body = re.search(r"<tbody>(.*?)</tbody>", page)[1]
+    body = re.search(r'class="pairs".*?<tbody>(.*?)</tbody>', page, re.DOTALL)[1]
     assert body.count("<tr") == 21
 
 
@@ -249,3 +250,42 @@ def test_wrong_input_is_named_and_nothing_is_written(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="No space left"):
         write_report(result(2), out)
     assert not list(tmp_path.iterdir())
+
+
+def test_measures_are_set_beside_each_other(tmp_path):
+    sim = result(12)
+    sim["lee"] = sim["pearson"] ** 3
+    sim["emd"] = (2 - sim["pearson"]).assign_attrs(kind="distance")
+    page, outline = read(write_report(sim, tmp_path / "r.html"))
+    assert "Do the measures agree?" in outline.text
+    section = re.search(r'<section id="agreement">.*?</section>', page, re.DOTALL)[0]
+    assert re.findall(r">(−?[01][.][0-9]+)</td>", section) == ["1.00"] * 9
+    _, alone = read(write_report(sim, tmp_path / "r.html", by="lee"))
+    assert "Do the measures agree?" not in alone.text
+
+
+def test_groups_and_evidence_are_shown(tmp_path):
+    _, outline = read(write_report(result(20), tmp_path / "r.html"))
+    assert "Clusters of channels" in outline.text
+    assert "Value and evidence" in outline.text
+    assert re.search(r"of 190 pairs have q < 0.05", outline.text)
+    _, bare = read(write_report(result(20, significance=False), tmp_path / "r.html"))
+    assert "Value and evidence" not in bare.text
+    _, against = read(write_report(result(20, 3), tmp_path / "r.html"))
+    assert "Clusters of channels" not in against.text
+
+
+def test_of_very_many_pairs_both_ends_and_a_sample_are_shown(tmp_path, monkeypatch):
+    sim = result(40, truth={**TRUTH, "channel": [f"g{i}" for i in range(4)]})
+    monkeypatch.setattr(section, "_WHOLE", 300)
+    monkeypatch.setattr(section, "_ENDS", 60)
+    monkeypatch.setattr(section, "_MAPPED", 25)
+    page, outline = read(write_report(sim, tmp_path / "r.html", top=10))
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
+    ranks = [row[0] for row in data["rows"]]
+    assert ranks == [*range(1, 61), *range(721, 781)]
+    assert "760 pairs between" in outline.text
+    assert "The search knows 120 of 780 pairs" in outline.text
+    assert "An even sample of 25 of 40 channels is shown" in outline.text
+    assert re.search(r"A fixed random sample of \d+ of 780 pairs is shown", outline.text)
+    assert "Are the known groups found?" not in outline.text
