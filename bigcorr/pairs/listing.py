@@ -93,7 +93,10 @@ class PairListing:
                 f"order: 'z' needs the significance of {by!r}, and this result has none for it "
                 f"(it has it for: {', '.join(able) or 'no measure'})"
             )
-        self.source = sim.encoding.get("source")
+        # What was computed from a stored matrix has lost the matrix's encoding: it is another one.
+        used = [name for name in (by, f"{by}_sd", f"{by}_null") if name in sim]
+        stored = all("preferred_chunks" in sim[name].encoding for name in used)
+        self.source = sim.encoding.get("source") if stored else None
         self.question = {
             "by": by,
             "order": order,

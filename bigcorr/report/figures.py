@@ -28,6 +28,7 @@ INK = "#52606d"
 """Lines and text: legible on white, and replaced by the page's own colour in a report."""
 
 _MISSING = (0.5, 0.5, 0.5, 0.25)
+_MARK = "#1f2933"
 _LABELLED = 80
 _DRAWN_TREE = 400
 _CLUSTERED = 4000
@@ -280,7 +281,11 @@ def _outline(axes: Axes, labels: NDArray[np.int64]) -> None:
         if size < 2 or labels[start] == 0:
             continue
         corner = (start - 0.5, start - 0.5)
-        axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=INK, linewidth=1.0))
+        # Dark on light, whatever the page: a map has its own colours below.
+        for colour, width in (("white", 2.0), (_MARK, 0.9)):
+            axes.add_patch(
+                Rectangle(corner, size, size, fill=False, edgecolor=colour, linewidth=width)
+            )
         if size >= 0.025 * len(labels):
             right = stop - 0.5 + 0.012 * len(labels)
             beside = right if stop < 0.95 * len(labels) else start - 0.5 - 0.012 * len(labels)
@@ -289,11 +294,11 @@ def _outline(axes: Axes, labels: NDArray[np.int64]) -> None:
                 beside,
                 (start + stop - 1) / 2,
                 str(labels[start]),
-                color=INK,
-                fontsize=8,
+                color=_MARK,
+                fontsize=7.5,
                 ha=side,
                 va="center",
-                fontweight="bold",
+                bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6},
             )
 
 

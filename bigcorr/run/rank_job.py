@@ -123,7 +123,10 @@ def write_ranking(
 
 def _least_rows(total: int) -> int:
     """Records in memory with which one merge of all runs holds enough of each."""
-    return max(int(np.sqrt(total * LEAST_BUFFER * MERGE_BYTES / SORT_BYTES)), 2**20)
+    # Runs are half of the memory long, and the merge has the same half for a buffer of each run:
+    # rows * SORT / (2 * MERGE) records over 2 * total / rows runs.
+    squared = LEAST_BUFFER * total * 4 * MERGE_BYTES / SORT_BYTES
+    return max(int(np.sqrt(squared)), 2**20)
 
 
 def _rank(

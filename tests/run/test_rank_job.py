@@ -217,3 +217,12 @@ def test_a_merge_is_one_sort_in_bounded_pieces(tmp_path_factory, lengths, rows, 
     assert merge.positions == lengths
     merged = np.concatenate([np.empty(0, dtype), *pieces])
     np.testing.assert_array_equal(merged, np.sort(records, order=["key", "code"]))
+
+
+def test_what_was_computed_from_a_store_is_not_taken_for_the_store(store):
+    sim = xr.open_zarr(store, chunks=None, consolidated=False)
+    assert PairListing(sim, "pearson").source == str(store)
+    assert PairListing(sim.isel(channel=slice(9)), "pearson").source == str(store)
+    changed = sim.assign(pearson=(sim["pearson"] ** 2).assign_attrs(sim["pearson"].attrs))
+    assert PairListing(changed, "pearson").source is None
+    assert PairListing(result(5), "pearson").source is None
