@@ -5,7 +5,8 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
-        "figures": ["cluster", "heatmap", "pair_panel"],
+        "figures": ["heatmap", "pair_panel"],
         "html": ["write_report"],
+        "ordering": ["cluster"],
     },
 )

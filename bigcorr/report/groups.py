@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.report.figures import INK, Clusters
+from bigcorr.report.figures import INK
+from bigcorr.report.ordering import Clusters
 from bigcorr.report.views import block_means
 
 if TYPE_CHECKING:

@@ -99,7 +99,8 @@ def _map_and_groups(
     name: str, measure: str, sim: xr.Dataset, setting: Setting, figure_ids: Iterator[str]
 ) -> Iterator[str]:
     """The matrix of all channels, and its clusters where it is square."""
-    from bigcorr.report.figures import cluster, heatmap
+    from bigcorr.report.figures import heatmap
+    from bigcorr.report.ordering import cluster
 
     kind = sim[measure].attrs.get("kind", "similarity")
     rows, columns = ([str(n) for n in names_of(sim[side])] for side in ("channel", "other"))

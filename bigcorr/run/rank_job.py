@@ -75,7 +75,7 @@ def write_ranking(
         A new name that ends in .parquet or .csv; what is there is replaced. The file appears whole
         or not at all. In Parquet the names are dictionary columns (categories in pandas).
     memory : str or int
-        What this process may take, with its libraries: at least 800 MiB, more for over a billion
+        What this process may take, with its libraries: at least 710 MiB, more for over 300 million
         pairs. It does not change the result, and 260 000 pairs are sorted with any.
     resume : bool
         Go on with what the same call left beside the output when it was interrupted. Only work on

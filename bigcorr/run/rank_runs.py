@@ -58,7 +58,12 @@ class RankingRuns:
         except (OSError, ValueError) as error:
             raise RunError(f"{self.folder / 'state.json'} cannot be read: {error}") from error
         self.found = len(self.state["evidence"]) + len(self.state["rank"])
-        self._check_space()
+        try:
+            self._check_space()
+        except RunError:
+            if not self.found:
+                self.checkpoint.remove()
+            raise
 
     def _check_space(self) -> None:
         """Say at once where the disk cannot hold the runs."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bigcorr.report import figures
-from bigcorr.report.figures import cluster, heatmap, pair_panel
+from bigcorr.report import figures, ordering
+from bigcorr.report.figures import heatmap, pair_panel
+from bigcorr.report.ordering import cluster
 from bigcorr.report.svg import figure_svg
 
 
@@ -47,7 +48,7 @@ def test_channels_without_a_value_come_last():
 
 
 def test_very_many_channels_are_ordered_by_a_sample(monkeypatch):
-    monkeypatch.setattr(figures, "_CLUSTERED", 20)
+    monkeypatch.setattr(ordering, "_CLUSTERED", 20)
     matrix, group = groups([15, 15, 20])
     clusters = cluster(matrix)
     assert clusters.linkage is None

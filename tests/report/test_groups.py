@@ -6,8 +6,8 @@ import numpy as np
 
 from bigcorr.raster import as_source
 from bigcorr.report import groups as module
-from bigcorr.report.figures import cluster
 from bigcorr.report.groups import Group, group_table, groups_of, mean_patterns
+from bigcorr.report.ordering import cluster
 
 
 def clustered(sizes, seed=0):

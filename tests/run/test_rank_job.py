@@ -175,6 +175,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path, store, tiles_of_7, monkeypatch
         patch.setattr("shutil.disk_usage", lambda _: nothing)
         with pytest.raises(RunError, match=r"no space left .* 435 pairs takes another"):
             rank(sim, out, 100)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["pairs.parquet", "result.zarr"]
 
 
 def test_too_little_memory_is_told_with_what_it_takes(tmp_path, store, monkeypatch):
