@@ -67,6 +67,8 @@ class RankingRuns:
 
     def _check_space(self) -> None:
         """Say at once where the disk cannot hold the runs."""
+        if self._is_done("rank"):
+            return
         record = self.listing.dtype.itemsize + (RANKED.itemsize if self.listing.has_p else 0)
         done = sum(f.stat().st_size for f in self.folder.iterdir() if f.is_file())
         needed = record * self.listing.total - done
