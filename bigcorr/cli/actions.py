@@ -264,22 +264,33 @@ def _clusters(step: models.Clusters, run: Run) -> Outcome:
 def _ncc(step: models.NCC, run: Run) -> Outcome:
     from bigcorr.operators import NCC
 
-    operator = NCC(**step.model_dump(exclude={"a", "b", "output", "nodata"}))
-    return _map(operator, [step.a, step.b], step, run)
+    operator = NCC(**step.model_dump(exclude={"a", "b", "output", "nodata", "blur"}))
+    return _map(_after_blur(operator, step.blur), [step.a, step.b], step, run)
 
 
 def _ssim(step: models.SSIM, run: Run) -> Outcome:
     from bigcorr.operators_ssim import SSIM
 
-    operator = SSIM(**step.model_dump(exclude={"a", "b", "output", "nodata"}))
-    return _map(operator, [step.a, step.b], step, run)
+    operator = SSIM(**step.model_dump(exclude={"a", "b", "output", "nodata", "blur"}))
+    return _map(_after_blur(operator, step.blur), [step.a, step.b], step, run)
+
+
+def _after_blur(operator: Any, sigma: float | None) -> Any:
+    """The same on rasters that are blurred first, without a raster in between."""
+    from bigcorr.operators import GaussianBlur
+    from bigcorr.operators_chain import Blurred
+
+    return operator if sigma is None else Blurred(operator, GaussianBlur(sigma))
 
 
 def _blur(step: models.Blur, run: Run) -> Outcome:
     from bigcorr.operators import GaussianBlur
+    from bigcorr.operators_chain import GaussianBlurs
 
-    operator = GaussianBlur(sigma=step.sigma, truncate=step.truncate, fill=step.fill)
-    return _map(operator, [step.source], step, run)
+    options = step.truncate, step.fill
+    if isinstance(step.sigma, list):
+        return _map(GaussianBlurs(tuple(step.sigma), *options), [step.source], step, run)
+    return _map(GaussianBlur(step.sigma, *options), [step.source], step, run)
 
 
 def _lbp(step: models.LBP, run: Run) -> Outcome:

@@ -193,6 +193,7 @@ def ncc(
     weights: Annotated[
         str | None, typer.Option(help="Of a window's pixels.", metavar="uniform|gaussian")
     ] = None,
+    blur: options.Blur = None,
     nodata: options.NoData = None,
 ) -> Fields:
     """Map the similarity of two images at every pixel, in [-1, 1]."""
@@ -229,6 +230,7 @@ def ssim(
         str | None, typer.Option(help="Outside the raster.", metavar="reflect|nearest|nan")
     ] = None,
     min_valid: Annotated[float | None, typer.Option(help="Least valid share of a window.")] = None,
+    blur: options.Blur = None,
     nodata: options.NoData = None,
 ) -> Fields:
     """Map the structural similarity of two images at every pixel."""
@@ -239,7 +241,10 @@ def ssim(
 def blur(
     source: Annotated[str, typer.Argument(help="PATH or PATH#CHANNEL.")],
     output: options.Output,
-    sigma: Annotated[float, typer.Option(help="Standard deviation in pixels.")],
+    sigma: Annotated[
+        str,
+        typer.Option(help="Standard deviation in pixels; several at once as 1,2,4.", metavar="S"),
+    ],
     truncate: Annotated[float | None, typer.Option(help="Radius of the kernel, in sigmas.")] = None,
     fill: Annotated[
         bool, typer.Option("--fill", help="Give missing pixels the blur of their neighbours.")

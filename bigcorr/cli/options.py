@@ -49,6 +49,10 @@ Output = Annotated[str, typer.Option("--output", "-o", help="What to write.", me
 OptionalOutput = Annotated[
     str | None, typer.Option("--output", "-o", help="What to write.", metavar="PATH")
 ]
+Blur = Annotated[
+    float | None,
+    typer.Option("--blur", help="Blur both by this sigma first; nothing is stored in between."),
+]
 NoData = Annotated[
     float | None, typer.Option("--nodata", help="The value that means missing (NaN always does).")
 ]

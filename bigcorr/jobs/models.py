@@ -200,6 +200,7 @@ class NCC(Step):
     boundary: Literal["reflect", "nearest", "nan"] = "reflect"
     min_valid: float = 0.5
     weights: Literal["uniform", "gaussian"] = "uniform"
+    blur: float | None = None
     nodata: float | None = None
 
 
@@ -220,6 +221,7 @@ class SSIM(Step):
     k1: float = 0.01
     k2: float = 0.03
     use_sample_covariance: bool = True
+    blur: float | None = None
     nodata: float | None = None
 
 
@@ -230,7 +232,7 @@ class Blur(Step):
 
     source: FilePath
     output: FilePath
-    sigma: float
+    sigma: Annotated[float | list[float], BeforeValidator(_sigmas)]
     truncate: float = 4.0
     fill: bool = False
     nodata: float | None = None

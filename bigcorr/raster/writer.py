@@ -32,12 +32,13 @@ Unit = tuple[slice, ...]
 
 
 class ShardWriter:
-    """A (y, x) or (channel, y, x) raster under way to `path`.
+    """A raster (y, x), with other dimensions before these or not, under way to `path`.
 
     Parameters
     ----------
     path : destination of the finished store.
-    shape, dtype : of the raster, two or three dimensions.
+    shape, dtype : of the raster, two to four dimensions.
+    dims : names of the dimensions; by default (channel, y, x) or (y, x).
     fingerprint : of everything that the values depend on. A run with the same one goes on where
         an earlier one stopped; a finished store with another one is refused.
     chunk, shard : (y, x) sizes in pixels.
@@ -68,21 +69,26 @@ class ShardWriter:
         attrs: dict[str, Any] | None = None,
         fill_value: float = 0,
         overwrite: bool = False,
+        dims: Sequence[str] | None = None,
     ) -> None:
         self.path = Path(path)
         self.shape = tuple(int(n) for n in shape)
         self.dtype = np.dtype(dtype)
         self.name = name
-        if len(self.shape) not in (2, 3) or 0 in self.shape:
+        self.dims = ("channel", "y", "x")[-len(self.shape) :] if dims is None else tuple(dims)
+        if len(self.shape) not in (2, 3, 4) or 0 in self.shape:
             raise InputError(
                 f"a raster has the shape (channel, y, x) or (y, x), with pixels; got {self.shape}"
             )
-        planar = len(self.shape) == 2
         self._image = (self.shape[-2], self.shape[-1])
         chunks, shards = store.clip_chunks(self._image, chunk, shard)
         depth = max(1, store.SHARD_BYTES // (shards[0] * shards[1] * self.dtype.itemsize))
-        self.chunks = chunks if planar else (1, *chunks)
-        self.shards = shards if planar else (min(depth, self.shape[0]), *shards)
+        lead = []
+        for size in self.shape[:-2]:  # as many planes as a shard may have, of the first ones first
+            lead.append(min(depth, size))
+            depth = max(1, depth // size)
+        self.chunks = (*[1] * len(lead), *chunks)
+        self.shards = (*lead, *shards)
         layout = [self.shape, self.dtype.str, self.chunks, self.shards, name]
         self.fingerprint = digest(fingerprint, layout)
         self._attrs = {"kind": "raster", **(attrs or {}), "fingerprint": self.fingerprint}
@@ -122,7 +128,6 @@ class ShardWriter:
         (self._root / "done").mkdir(parents=True)
         group = zarr.open_group(str(self._root / "store"), mode="w", zarr_format=3)
         group.attrs["bigcorr"] = self._attrs
-        dims = ("channel", "y", "x")[-len(self.shape) :]
         store.create_array(
             group,
             self.name,
@@ -130,7 +135,7 @@ class ShardWriter:
             dtype=self.dtype,
             chunks=self.chunks,
             shards=self.shards,
-            dims=dims,
+            dims=self.dims,
             fill_value=fill_value,
         )
         _write_whole(note, self.fingerprint)

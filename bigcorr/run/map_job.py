@@ -9,6 +9,8 @@ shards are kept in `raster.writer`.
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 import os
 import platform
 import time
@@ -30,6 +32,7 @@ from bigcorr.operators import (
     offset_positions,
     tile_shape,
 )
+from bigcorr.operators_chain import Blurred, GaussianBlurs
 from bigcorr.raster.base import RasterSource
 from bigcorr.raster.source import as_source
 from bigcorr.raster.store import CHUNK, SHARD, partial_path, remove
@@ -49,7 +52,7 @@ PROCESS_BYTES = 320 * 2**20
 
 
 def run_map(
-    op: Operator,
+    op: Operator | GaussianBlurs,
     sources: Sequence[Any],
     out_path: str | os.PathLike[str],
     *,
@@ -68,12 +71,13 @@ def run_map(
 
     Parameters
     ----------
-    op : Operator
+    op : Operator, or GaussianBlurs
         One of `bigcorr.operators` and its neighbours.
     sources : paths or anything else that `as_source` takes, as many as the operator has inputs.
         Two inputs have one channel each; one input may have several, which are mapped one by one.
     out_path : path
-        The store: one array named after the operator, (y, x) or (channel, y, x).
+        The store: one array named after the operator, (y, x) or (channel, y, x); with several
+        blurs it has the dimension "sigma" before these.
     nodata : float, optional
         Value of missing pixels, instead of what the sources declare.
     chunk, shard : int
@@ -113,9 +117,12 @@ def run_map(
         _refuse_other_run(Path(out_path), facts)
     else:
         remove(partial_path(Path(out_path)))
+    lead = {"sigma": len(op.each)} if isinstance(op, GaussianBlurs) else {}
+    if not planar:
+        lead["channel"] = opened[0].shape[0]
     writer = ShardWriter(
         out_path,
-        shape if planar else (opened[0].shape[0], *shape),
+        (*lead.values(), *shape),
         op.out_dtype(*(source.dtype for source in opened)),
         fingerprint=repr(sorted(facts.items())),
         chunk=chunk,
@@ -123,6 +130,7 @@ def run_map(
         name=op.name,
         attrs={**_inherited(opened[0]), **(attrs or {}), **facts, "cpu": platform.machine()},
         overwrite=not resume,
+        dims=(*lead, "y", "x"),
     )
     units = sum(1 for _ in writer.units)
     pending = writer.pending
@@ -151,12 +159,16 @@ def run_map(
                 "dashboard": pool.dashboard,
             }
     if not writer.finished:
-        writer.finish(_coords(opened[0], planar))
+        writer.finish(
+            {**_coords(opened[0], planar), **(op.coords if isinstance(op, GaussianBlurs) else {})}
+        )
     summary["seconds"] = round(time.monotonic() - started, 3)
     return summary
 
 
-def projected_bytes(op: Operator, dtypes: Sequence[Any], side: int, shard: int = SHARD) -> int:
+def projected_bytes(
+    op: Operator | GaussianBlurs, dtypes: Sequence[Any], side: int, shard: int = SHARD
+) -> int:
     """Bytes that one task of a planar map holds at most, read in boxes of `side` pixels."""
     return _task_bytes(op, dtypes, (side, side), shard * shard)
 
@@ -165,7 +177,7 @@ def projected_bytes(op: Operator, dtypes: Sequence[Any], side: int, shard: int =
 class _Job:
     """What every task of a run shares."""
 
-    op: Operator
+    op: Operator | GaussianBlurs
     sources: list[RasterSource]
     nodata: list[float | None]
     offsets: list[NDArray[np.float64]]
@@ -175,19 +187,22 @@ class _Job:
 
 def _map_unit(job: _Job, unit: Unit) -> None:
     """Compute and write one shard."""
-    rows, columns = unit[-2:]
-    shard = Box(rows.start, rows.stop, columns.start, columns.stop)
-    planar = len(unit) == 2
-    channels = range(1) if planar else range(unit[0].start, unit[0].stop)
-    out = np.empty((len(channels), *shard.shape), job.writer.dtype)
+    parts = dict(zip(job.writer.dims, unit, strict=True))
+    shard = Box(parts["y"].start, parts["y"].stop, parts["x"].start, parts["x"].stop)
+    ops: Sequence[Operator]
+    ops = job.op.each[parts["sigma"]] if isinstance(job.op, GaussianBlurs) else [job.op]
+    planes = parts.get("channel", slice(0, 1))
+    channels = range(planes.start, planes.stop)
+    out = np.empty((len(ops), len(channels), *shard.shape), job.writer.dtype)
     for part in grid(shard.shape, job.side):
         box = Box(part.y0 + shard.y0, part.y1 + shard.y0, part.x0 + shard.x0, part.x1 + shard.x0)
         for k, channel in enumerate(channels):
-            _compute(job, channel, box, out[(k, *part.slices)])
-    job.writer.write(unit, out[0] if planar else out)
+            _compute(job, ops, channel, box, out[(slice(None), k, *part.slices)])
+    job.writer.write(unit, out.reshape([part.stop - part.start for part in unit]))
 
 
-def _compute(job: _Job, channel: int, box: Box, out: NDArray[Any]) -> None:
+def _compute(job: _Job, ops: Sequence[Operator], channel: int, box: Box, out: NDArray[Any]) -> None:
+    """Each operator's result on a box, which is read once for all of them."""
     shape = job.sources[0].shape[1:]
     held = halo_box(box, job.op.halo, shape)
     layers = []
@@ -196,11 +211,13 @@ def _compute(job: _Job, channel: int, box: Box, out: NDArray[Any]) -> None:
         known = source.occupied(held)
         empty = known is not None and not known[channel] and valid is None and nodata != 0
         if empty and len(job.sources) == 1:
-            out[...] = _of_nothing(job.op, source.dtype)
+            for op, plane in zip(ops, out, strict=True):
+                plane[...] = _of_nothing(op, source.dtype)
             return
         pixels = source.read([channel], held)[0]
         layers.append(Layer(pixels, nodata, valid, float(offsets[channel])))
-    compute_box(job.op, layers, held, box, shape, out=out)
+    for op, plane in zip(ops, out, strict=True):
+        compute_box(op, layers, held, box, shape, out=plane)
 
 
 def _of_nothing(op: Operator, dtype: np.dtype[Any]) -> Any:
@@ -208,7 +225,7 @@ def _of_nothing(op: Operator, dtype: np.dtype[Any]) -> Any:
     return op.tile(Layer(np.zeros([1 + 2 * radius for radius in op.halo], dtype)))[0, 0]
 
 
-def _check(op: Operator, sources: Sequence[RasterSource]) -> Shape:
+def _check(op: Operator | GaussianBlurs, sources: Sequence[RasterSource]) -> Shape:
     """The shape of the rasters, or an `InputError` that names what does not fit."""
     if len(sources) != op.inputs:
         raise InputError(f"{op.name} takes {op.inputs} rasters, got {len(sources)}")
@@ -231,24 +248,28 @@ def _check(op: Operator, sources: Sequence[RasterSource]) -> Shape:
 
 
 def _facts(
-    op: Operator, sources: Sequence[RasterSource], nodata: Sequence[float | None]
+    op: Any, sources: Sequence[RasterSource], nodata: Sequence[float | None]
 ) -> dict[str, Any]:
     """All that the values depend on, as it is stored with them."""
-    if not dataclasses.is_dataclass(op):
-        raise TypeError(f"an operator is a dataclass, got {type(op).__name__}")
     return {
         "kind": "map",
         "operator": op.name,
-        "parameters": {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(op).items()
-        },
+        "parameters": _parameters(op),
         "sources": [source.path for source in sources],
         "channels": [source.channels[0] if source.shape[0] == 1 else "all" for source in sources],
         "nodata_in": list(nodata),
         "inputs": [source.fingerprint() for source in sources],
         "version": __version__,
     }
+
+
+def _parameters(op: Any) -> dict[str, Any]:
+    """An operator's parameters as JSON has them; a blur before it has names of its own."""
+    if isinstance(op, Blurred):
+        blur = {f"blur_{name}": value for name, value in _parameters(op.blur).items()}
+        return {**_parameters(op.then), **blur}
+    listed: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(op)))
+    return listed
 
 
 def _refuse_other_run(path: Path, facts: dict[str, Any]) -> None:
@@ -310,7 +331,9 @@ def _coords(source: RasterSource, planar: bool) -> dict[str, tuple[Sequence[str]
 
 
 def _offsets(
-    op: Operator, sources: Sequence[RasterSource], nodata: Sequence[float | None]
+    op: Operator | GaussianBlurs,
+    sources: Sequence[RasterSource],
+    nodata: Sequence[float | None],
 ) -> list[NDArray[np.float64]]:
     """The offset of each channel of each source, from the positions that `wiring` takes too."""
     if not op.needs_offset(*(source.dtype for source in sources)):
@@ -319,6 +342,10 @@ def _offsets(
     for source, missing in zip(sources, nodata, strict=True):
         rows, columns = (offset_positions(size) for size in source.shape[1:])
         spots = [Box(y, y + 1, x, x + 1) for y in rows.tolist() for x in columns.tolist()]
+        if isinstance(op, Blurred):
+            levels = [_blurred_spot(op, source, missing, spot) for spot in spots]
+            offsets.append(np.array([offset_of(Layer(np.array(levels)))]))
+            continue
         pixels = np.stack([source.read(slice(None), spot)[:, 0, 0] for spot in spots], axis=1)
         masks = [source.mask(spot) for spot in spots]
         valid = None if masks[0] is None else np.array([m is None or m[0, 0] for m in masks])
@@ -326,14 +353,24 @@ def _offsets(
     return offsets
 
 
+def _blurred_spot(op: Blurred, source: RasterSource, nodata: float | None, spot: Box) -> Any:
+    """A pixel of the blurred raster, which is not stored anywhere."""
+    shape = source.shape[1:]
+    held = halo_box(spot, op.blur.halo, shape)
+    layer = Layer(source.read([0], held)[0], nodata, source.mask(held))
+    return compute_box(op.blur, [layer], held, spot, shape)[0, 0]
+
+
 def _fit(
-    op: Operator, sources: Sequence[RasterSource], writer: ShardWriter, limit: int | None
+    op: Operator | GaussianBlurs,
+    sources: Sequence[RasterSource],
+    writer: ShardWriter,
+    limit: int | None,
 ) -> tuple[int, int]:
     """The largest side of the boxes to read that fits the memory, and the bytes a task takes."""
     shape = writer.shape[-2:]
     shard = min(writer.shards[-1], shape[1]) * min(writer.shards[-2], shape[0])
-    if len(writer.shape) == 3:
-        shard *= min(writer.shards[0], writer.shape[0])
+    shard *= math.prod(writer.shards[:-2])
     dtypes = [source.dtype for source in sources]
     needed = 0
     for side in READ_SIDES:
@@ -347,7 +384,9 @@ def _fit(
     )
 
 
-def _task_bytes(op: Operator, dtypes: Sequence[Any], read: Shape, shard: int) -> int:
+def _task_bytes(
+    op: Operator | GaussianBlurs, dtypes: Sequence[Any], read: Shape, shard: int
+) -> int:
     held = (read[0] + 2 * op.halo[0]) * (read[1] + 2 * op.halo[1])
     # What is read stands there twice while it is decoded, beside a mask.
     reading = sum(held * (2 * np.dtype(dtype).itemsize + 1) for dtype in dtypes)
