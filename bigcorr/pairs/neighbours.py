@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL, cell_rows
 from bigcorr.kernels.lags import lag_rows, neighbour_counts
+from bigcorr.pairs.lag_spectra import expected_share
 from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Timer
 from bigcorr.pairs.moments import CONSTANT, DUST
 from bigcorr.pairs.products import add_gram, mirror
@@ -23,13 +24,15 @@ from bigcorr.tiles import grid
 
 Matrix = NDArray[np.float64]
 CONTIGUITY = ("queen", "rook")
+SHARES = np.array([0.0, *(1.0 / k for k in range(1, 9))])
+"""Each neighbour's weight by how many there are."""
 
 
 @dataclass(frozen=True)
 class Lags:
     """Sums of z, of its lag Wz, and of products with the lag, over the pixels of a shared mask.
 
-    ``n`` pixels, ``linked`` of them with a neighbour; ``sum``, ``square``, ``linked_sum`` (sum of z
+    ``n`` pixels, ``linked`` of them with a neighbour, ``trace`` of W'W; ``sum``, ``square``, ``linked_sum`` (sum of z
     over linked pixels) and ``lag`` (channel); ``product`` (row, column): z_i . Wz_j if `cross`, and
     ``turned`` Wz_i . z_j, else Wz_i . Wz_j.
     """
@@ -60,7 +63,7 @@ class Lags:
             )
         channels = selection.channels
         if not partial:
-            for name in ("n", "linked"):
+            for name in ("n", "linked", "trace"):
                 partial[name] = np.zeros(1)
             for name in ("sum", "square", "linked_sum", "lag"):
                 partial[name] = np.zeros(channels)
@@ -81,6 +84,7 @@ class Lags:
             linked = counts[box.slices] > 0
             partial["n"] += int(plane[box.slices].sum()) if masked else box.size
             partial["linked"] += int(linked.sum())
+            partial["trace"] += SHARES[counts[box.slices]].sum()
             active = np.flatnonzero(near_marks[:, box.y0 // CELL, box.x0 // CELL])
             if len(active) == 0:
                 continue
@@ -154,7 +158,8 @@ class Moran(_Neighbours):
     """Bivariate Moran's I, z_x' W z_y / n, with row-standardised contiguity.
 
     How much y around a pixel resembles x at it. Not symmetric: the row of the matrix is x, its
-    column the y whose neighbours are looked at. Channels must miss the same pixels.
+    column the y whose neighbours are looked at. Channels must miss the same pixels. Standard errors
+    allow for spatial autocorrelation.
 
     Parameters
     ----------
@@ -172,7 +177,7 @@ class Moran(_Neighbours):
     kind: ClassVar[Literal["similarity"]] = "similarity"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     symmetric: ClassVar[bool] = False
-    distribution: ClassVar[Literal["none"]] = "none"
+    distribution: ClassVar[Literal["normal"]] = "normal"
 
     def features(self, raster: tuple[int, int]) -> Lags:
         return Lags(self.contiguity, True)
@@ -211,7 +216,9 @@ class Lee(_Neighbours):
     """Lee's L, (W z_x)'(W z_y) / n, with row-standardised contiguity.
 
     Pearson correlation of the neighbourhood means, scaled by how smooth the channels are. Channels
-    must miss the same pixels.
+    must miss the same pixels. Its null value is r (tr W'W - 1) / (n - 1), what two channels of
+    Pearson correlation r have where their pixels are laid anyhow; the standard error is that of the
+    value less this null, and allows for spatial autocorrelation.
 
     Parameters
     ----------
@@ -229,10 +236,15 @@ class Lee(_Neighbours):
     kind: ClassVar[Literal["similarity"]] = "similarity"
     range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     symmetric: ClassVar[bool] = True
-    distribution: ClassVar[Literal["none"]] = "none"
+    distribution: ClassVar[Literal["normal"]] = "normal"
 
     def features(self, raster: tuple[int, int]) -> Lags:
         return Lags(self.contiguity, False)
+
+    def null(self, partial: Partial, correlation: Matrix) -> Matrix:
+        """Mean over all ways to lay pairs of values on the pixels, from Pearson's matrix."""
+        n, linked, trace = (float(partial[name][0]) for name in ("n", "linked", "trace"))
+        return correlation * expected_share(trace, linked, n)
 
     def finalize(
         self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics

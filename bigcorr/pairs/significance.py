@@ -53,6 +53,11 @@ class SpectrumSpec(Protocol):
         """Bytes of the arrays of one channel."""
         ...
 
+    @property
+    def wants_coarse(self) -> bool:
+        """Whether low frequencies must come from the coarse raster."""
+        ...
+
 
 @dataclass(frozen=True)
 class FieldSpectrum:
@@ -62,12 +67,18 @@ class FieldSpectrum:
     whole : the region is the whole raster.
     padded : with zeros, so that no lag wraps around the edge: for small rasters, where it matters.
     decimate : side of the blocks that are averaged first: a blurred field has nothing finer.
+    name : what the names of its arrays begin with.
     """
 
     region_shape: Shape
     whole: bool
     padded: bool
     decimate: int
+    name: str = "field"
+
+    @property
+    def wants_coarse(self) -> bool:
+        return not self.whole
 
     @cached_property
     def shape(self) -> Shape:
@@ -122,10 +133,10 @@ class FieldSpectrum:
         if not full:
             pairs = short_lags(power_spectrum(known, self.padded)[0], shape, self.reach)
         return {
-            "field.power": self.bins.sum(power) / (shape[0] * shape[1]),
-            "field.lags": lags,
-            "field.pairs": pairs,
-            "field.n": np.array([known.sum()]),
+            f"{self.name}.power": self.bins.sum(power) / (shape[0] * shape[1]),
+            f"{self.name}.lags": lags,
+            f"{self.name}.pairs": pairs,
+            f"{self.name}.n": np.array([known.sum()]),
         }
 
     def nbytes(self) -> int:
@@ -177,6 +188,10 @@ class PatchSpectrum:
     def energy_bins(self) -> NDArray[np.intp]:
         starts = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192)
         return np.array([k for k in starts if k < self.small[0]], dtype=np.intp)
+
+    @property
+    def wants_coarse(self) -> bool:
+        return False
 
     @property
     def name(self) -> str:
@@ -278,21 +293,22 @@ def field_variance(
     lags : (channel, k) features of the short lags, which correct for pixel pairs that the raster's
         edge or missing pixels take away
     """
-    number = np.maximum(sums["field.n"][:, 0].astype(np.float64), 1.0)
+    number = np.maximum(sums[f"{spec.name}.n"][:, 0].astype(np.float64), 1.0)
     scale = 1.0 / number
     counts = spec.bins.counts
     total = spec.bins.rows * spec.bins.columns
-    # field.power holds P / M per bin; P / n is the density, and its mean over frequencies 1.
-    density = sums["field.power"] * total * scale[:, None, None]
+    # The power holds P / M per bin; P / n is the density, and its mean over frequencies 1.
+    density = sums[f"{spec.name}.power"] * total * scale[:, None, None]
     features = density / np.sqrt(counts * total)
     if coarse is None:
         spectrum = features.reshape(len(features), -1)
     else:
         spectrum = np.concatenate([coarse[0], features[:, coarse[1]]], axis=1)
-    a = np.clip(sums["field.pairs"] / number[:, None, None], 0.0, None)
+    a = np.clip(sums[f"{spec.name}.pairs"] / number[:, None, None], 0.0, None)
     weight = np.maximum(a - a * a, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = np.where(a > 1e-3, sums["field.lags"] / sums["field.pairs"], 0.0)
+        mean = sums[f"{spec.name}.lags"] / sums[f"{spec.name}.pairs"]
+        correlation = np.where(a > 1e-3, mean, 0.0)
     # Each lag of the half plane stands for itself and its mirror image.
     double = np.full(spec.reach[1] + 1, 2.0)
     double[0] = 1.0

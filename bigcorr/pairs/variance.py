@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.pairs.measure import ChannelStatistics, Measure, Partial
-from bigcorr.pairs.moments import Pearson
+from bigcorr.pairs.lag_spectra import LagSpectrum, lag_variance
+from bigcorr.pairs.measure import ChannelStatistics, Features, Measure, Partial
+from bigcorr.pairs.moments import Moments, Pearson
+from bigcorr.pairs.neighbours import Lee, Moran
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.pairs.significance import (
     Arrays,
@@ -41,14 +43,18 @@ def spectra_of(
     """What the spectra pass must take for the standard errors of these measures, by measure."""
     whole = raster[0] * raster[1] <= WHOLE_PIXELS
     region = raster if whole else (min(REGION, raster[0]), min(REGION, raster[1]))
+    # A blurred field has nothing finer than a part of sigma.
+    part = 8.0 if whole else 2.5
+    decimate = 1 if sigma is None else max(1, int(min(sigma) / part))
+    padded = raster[0] * raster[1] <= PADDED_PIXELS
+    field = FieldSpectrum(region, whole, padded, decimate)
     out: dict[str, SpectrumSpec] = {}
     for measure in measures:
         if isinstance(measure, Pearson):
-            # A blurred field has nothing finer than a part of sigma.
-            part = 8.0 if whole else 2.5
-            decimate = 1 if sigma is None else max(1, int(min(sigma) / part))
-            padded = raster[0] * raster[1] <= PADDED_PIXELS
-            out[measure.name] = FieldSpectrum(region, whole, padded, decimate)
+            out[measure.name] = field
+        elif isinstance(measure, (Moran, Lee)):
+            squared = isinstance(measure, Lee)
+            out[measure.name] = LagSpectrum(field, measure.contiguity, squared)
         elif isinstance(measure, NCC):
             out[measure.name] = PatchSpectrum(
                 region,
@@ -63,6 +69,11 @@ def spectra_of(
     return out
 
 
+def null_features(measures: Sequence[Measure]) -> tuple[Features, ...]:
+    """Sums that null values need beside those of the measures themselves."""
+    return (Moments(),) if any(isinstance(measure, Lee) for measure in measures) else ()
+
+
 @dataclass(frozen=True)
 class PairVariance:
     """Features of all channels whose Gram matrices add up to a variance.
@@ -74,6 +85,8 @@ class PairVariance:
     rest : a further positive part.
     factor : the variance is the sum times this, over the number of pixels or windows.
     number : pixels or windows of the raster.
+    twins : features are two halves, and a product is the first half of one channel with the second
+        of the other: the mean over who is first.
     """
 
     positive: Floats
@@ -82,6 +95,7 @@ class PairVariance:
     rest: Floats | None
     factor: float
     number: float
+    twins: bool = False
 
     def rows(self, selection: Selection, rows: slice) -> Floats:
         """Variance of a sum over `number` terms, over `number`, for some rows of the matrix."""
@@ -105,13 +119,34 @@ class PairVariance:
 
         def gram(features: Floats) -> Floats:
             # A copy keeps BLAS from taking another routine where both are the same.
-            return features[first] @ features[second].copy().T
+            if not self.twins:
+                return features[first] @ features[second].copy().T
+            half = features.shape[1] // 2
+            own, lag = features[:, :half], features[:, half:]
+            one = own[first] @ lag[second].T
+            other = one.T if i == j else lag[first] @ own[second].T
+            return (one + other) / 2
 
         total, signed = gram(self.positive), gram(self.signed)
         total = total + np.maximum(signed, 0.0) if self.both else np.maximum(total, signed)
         if self.rest is not None:
             total = total + gram(self.rest)
         return total * self.factor
+
+
+def null_values(
+    measure: Measure,
+    partials: dict[Features, Partial],
+    raster: Shape,
+    selection: Selection,
+    rows: slice,
+    statistics: ChannelStatistics,
+) -> Floats:
+    """Mean of a measure under its null hypothesis, (rows, channel)."""
+    if not isinstance(measure, Lee):
+        return np.zeros((len(selection.rows[rows]), len(selection.columns)))
+    correlation = Pearson().finalize(partials[Moments()], selection, rows, statistics)
+    return measure.null(partials[measure.features(raster)], correlation)
 
 
 def standard_errors(
@@ -149,7 +184,7 @@ def variances(
     out: dict[str, PairVariance] = {}
     for measure in measures:
         spec = specs.get(measure.name)
-        if isinstance(spec, FieldSpectrum):
+        if isinstance(spec, (FieldSpectrum, LagSpectrum)):
             out[measure.name] = _field(spec, sums, statistics, coarse)
         elif isinstance(spec, PatchSpectrum):
             lags, same, rest = patch_variance(sums, spec)
@@ -163,20 +198,26 @@ def variances(
 
 
 def _field(
-    spec: FieldSpectrum,
+    spec: FieldSpectrum | LagSpectrum,
     sums: Arrays,
     statistics: ChannelStatistics,
     coarse: tuple[NDArray[np.float32], NDArray[np.float64], int] | None,
 ) -> PairVariance:
     low = None
-    if coarse is not None and not spec.whole:
+    field = spec if isinstance(spec, FieldSpectrum) else spec.field
+    if coarse is not None and spec.wants_coarse:
         z, valid, side = coarse
         sd = np.where(statistics.sd > 0, statistics.sd, 1.0) / statistics.scale
         mean = (statistics.mean - statistics.offset) / statistics.scale
-        low = coarse_features(z, valid, mean, sd, spec, side)
-    features, lags = field_variance(sums, spec, low)
+        low = coarse_features(z, valid, mean, sd, field, side)
     number = float(statistics.n.max(initial=0.0))
-    return PairVariance(features, lags, True, None, float(spec.decimate**2), number)
+    twins = isinstance(spec, LagSpectrum)
+    features, lags = (
+        lag_variance(sums, spec, low)
+        if isinstance(spec, LagSpectrum)
+        else field_variance(sums, spec, low)
+    )
+    return PairVariance(features, lags, True, None, float(field.decimate**2), number, twins)
 
 
 def _common_divisor(window: int, stride: int, sigma: tuple[float, float] | None) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bigcorr.pairs.measure import ChannelStatistics, Features, Partial
 from bigcorr.pairs.selection import Selection
-from bigcorr.pairs.significance import SPECTRUM_REGIONS, FieldSpectrum, SpectrumSpec
+from bigcorr.pairs.significance import SPECTRUM_REGIONS, SpectrumSpec
 from bigcorr.pairs.statistics import RegionSample, combine, sample_regions
 from bigcorr.pairs.summaries import idle, rounds_of
 from bigcorr.pairs.variance import PairVariance, spectra_of, variances
@@ -262,7 +262,7 @@ def _thin(chosen: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
 
 
 def _wants_coarse(specs: dict[str, SpectrumSpec]) -> bool:
-    return any(isinstance(spec, FieldSpectrum) and not spec.whole for spec in specs.values())
+    return any(spec.wants_coarse for spec in specs.values())
 
 
 def _valid_pixels(loader: TileLoader, region: Box) -> float:

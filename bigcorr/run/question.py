@@ -19,6 +19,7 @@ from bigcorr.errors import InputError
 from bigcorr.measures import parse_all
 from bigcorr.pairs.measure import Features, Measure
 from bigcorr.pairs.selection import Selection, matrix_tiles
+from bigcorr.pairs.variance import null_features
 from bigcorr.raster.base import RasterSource
 from bigcorr.raster.mask import Mask, empty_fraction, resolve_mask
 from bigcorr.raster.source import as_source
@@ -86,7 +87,9 @@ class PairsQuestion:
 
     def features(self) -> tuple[Features, ...]:
         """The distinct features of the measures, in the order of the measures."""
-        return tuple(dict.fromkeys(m.features(self.raster) for m in self.measures))
+        wanted = [m.features(self.raster) for m in self.measures]
+        extra = null_features(self.measures) if self.significance else ()
+        return tuple(dict.fromkeys([*wanted, *extra]))
 
 
 def ask(

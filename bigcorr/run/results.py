@@ -22,7 +22,7 @@ from bigcorr import __version__
 from bigcorr.errors import InputError
 from bigcorr.pairs.measure import Features, Measure, Partial
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
-from bigcorr.pairs.variance import standard_errors
+from bigcorr.pairs.variance import null_values, standard_errors
 from bigcorr.raster import store
 from bigcorr.raster.base import RasterSource
 
@@ -114,7 +114,8 @@ class PairResult:
             if variance is not None:
                 sd = standard_errors(measure, variance, partial, tile, rows)
                 sd[np.isnan(value)] = np.nan
-                null = np.where(np.isnan(sd), np.nan, 0.0)
+                null = null_values(measure, partials, self._raster, tile, rows, statistics)
+                null[np.isnan(sd)] = np.nan
                 yield f"{measure.name}_sd", sd, sd.T
                 yield f"{measure.name}_null", null, null.T
 
