@@ -165,6 +165,8 @@ BAD_INPUT = {
     "points 0": (["lbp", "stack.npy", "--points", "0"], "points"),
     "radius -1": (["lbp", "stack.npy", "--radius", "-1"], "radius"),
     "unknown method": (["lbp", "stack.npy", "--method", "circle"], "method"),
+    "one shift": (["pairs", "stack.npy", "--n-shifts", "1"], "n_shifts"),
+    "unknown surface": (["pairs", "stack.npy", "--detrend", "cubic"], "detrend"),
     "unknown measure": (["pairs", "stack.npy", "-m", "pearsn"], "pearson"),
     "unknown parameter": (["pairs", "stack.npy", "-m", "ncc:windo=8"], "window"),
     "memory": (["pairs", "stack.npy", "--memory", "much"], "memory"),
@@ -379,6 +381,23 @@ def test_against_gives_few_against_all(walk: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert xr.open_zarr(walk / "few.zarr").sizes == {"channel": 2, "other": 8}
+
+
+def test_shifts_and_detrending_are_asked_for_and_recorded(walk: Path) -> None:
+    import xarray as xr
+
+    done = bigcorr(
+        *["pairs", "genes.zarr", "-o", "shifted.zarr", "-m", "cosine", "--detrend", "plane"],
+        *["--n-shifts", "3", "--shift-seed", "5", *ONE_PROCESS],
+        cwd=walk,
+    )
+    assert done.returncode == 0, done.stderr
+    result = xr.open_zarr(walk / "shifted.zarr")
+    assert {"cosine_null", "cosine_sd"} <= set(result)
+    said = {key: result.attrs[key] for key in ("detrend", "n_shifts", "shift_seed")}
+    assert said == {"detrend": "plane", "n_shifts": 3, "shift_seed": 5}
+    ranked = bigcorr("rank", "shifted.zarr", "--order", "z", "--json", cwd=walk)
+    assert json.loads(ranked.stdout)["top"][0]["p_value"] is not None
 
 
 def test_report_is_one_file(walk: Path) -> None:

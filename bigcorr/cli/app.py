@@ -315,6 +315,22 @@ def pairs(
         list[str] | None,
         typer.Option(help="Only these channels against all; repeat.", metavar="CHANNEL"),
     ] = None,
+    detrend: Annotated[
+        str | None,
+        typer.Option(
+            help="Take a fitted surface off each channel first.",
+            metavar="none|plane|quadratic",
+            show_default="none",
+        ),
+    ] = None,
+    n_shifts: Annotated[
+        int | None,
+        typer.Option(
+            help="Null mean and sd from N random toroidal shifts, each one more pass.",
+            metavar="N",
+        ),
+    ] = None,
+    shift_seed: Annotated[int | None, typer.Option(help="Of these shifts.")] = None,
     plan_only: Annotated[
         bool,
         typer.Option("--plan-only", help="Print the plan and the memory it needs; run nothing."),

@@ -268,6 +268,9 @@ class Pairs(Step):
     nodata: float | None = None
     min_count: Annotated[float, Field(ge=0)] | None = None
     against: Names | None = None
+    detrend: Literal["none", "plane", "quadratic"] = "none"
+    n_shifts: Annotated[int, Field(ge=0)] = 0
+    shift_seed: Annotated[int, Field(ge=0)] = 0
     plan_only: bool = False
 
 

@@ -23,6 +23,9 @@ def pairwise(
     *,
     nodata: float | None = None,
     min_count: float | None = None,
+    detrend: str = "none",
+    n_shifts: int = 0,
+    shift_seed: int = 0,
     progress: bool = True,
 ) -> xr.Dataset:
     """Similarity of the spatial patterns of all pairs of channels.
@@ -52,6 +55,17 @@ def pairwise(
         Value of missing pixels, instead of what the raster declares.
     min_count : float, optional
         Leave out channels with a smaller total count.
+    detrend : {"none", "plane", "quadratic"}
+        Take a surface of first or second order in y and x off each blurred channel before
+        comparing, fitted by least squares. A trend across the raster makes unrelated channels look
+        significantly alike; ``attrs["warnings"]`` says where one is left.
+    n_shifts : int
+        Take null mean and standard deviation of every measure from so many random toroidal shifts
+        instead of from autocorrelations: each channel is rolled round the raster's edges by its
+        own vector. For measures that have no standard error otherwise; 100 are a good number.
+        Each costs one more pass over all pixels. 0: none.
+    shift_seed : int
+        Of the vectors, see `bigcorr.pairs.shifts.shift_vectors`.
     progress : bool
         Show a progress bar on stderr.
 
@@ -107,6 +121,9 @@ def pairwise(
             against=against,
             nodata=nodata,
             min_count=min_count,
+            detrend=detrend,
+            n_shifts=n_shifts,
+            shift_seed=shift_seed,
             pool=pool,
             progress=events,
         )

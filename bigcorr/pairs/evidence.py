@@ -20,6 +20,7 @@ def z_and_p(
     null: FloatArray | None,
     distribution: str,
     n_max: float = np.inf,
+    draws: float = np.inf,
 ) -> tuple[FloatArray, FloatArray]:
     """Standard score and two-sided probability of each value.
 
@@ -27,9 +28,10 @@ def z_and_p(
     ----------
     value, sd, null : arrays of one shape
         The measure, and its standard deviation and mean under independence; no `null`: 0.
-    distribution : {"t", "normal", "none"}
+    distribution : {"t", "normal", "shifts", "none"}
         Of the statistic under independence. "t": that of a correlation on the effective sample
-        size ``1 + 1 / sd**2``, at most `n_max`.
+        size ``1 + 1 / sd**2``, at most `n_max`. "shifts": null and sd are estimates from so many
+        `draws`, so that it is Student's t.
 
     Returns
     -------
@@ -46,12 +48,17 @@ def z_and_p(
         excess = v if means is None else v - means[part]
         spread = np.where(s > 0, s, np.nan)
         arrays[2][part] = excess / spread
-        arrays[3][part] = _p(excess, spread, arrays[2][part], distribution, n_max)
+        arrays[3][part] = _p(excess, spread, arrays[2][part], distribution, n_max, draws)
     return z, p
 
 
 def _p(
-    excess: FloatArray, sd: FloatArray, z: FloatArray, distribution: str, n_max: float
+    excess: FloatArray,
+    sd: FloatArray,
+    z: FloatArray,
+    distribution: str,
+    n_max: float,
+    draws: float,
 ) -> FloatArray:
     from scipy import special
 
@@ -64,6 +71,8 @@ def _p(
         p: FloatArray = 2 * special.stdtr(freedom, -t)
     elif distribution == "normal":
         p = 2 * special.ndtr(-np.abs(z))
+    elif distribution == "shifts":
+        p = 2 * special.stdtr(draws - 1, -np.abs(z) / np.sqrt(1 + 1 / draws))
     else:
         p = np.full(z.shape, np.nan)
     return p

@@ -21,7 +21,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.pairs.significance import FieldSpectrum, field_variance
+from bigcorr.pairs.significance import CoarseFeatures, FieldSpectrum, field_variance
 from bigcorr.tiles import Shape
 
 Floats = NDArray[np.float64]
@@ -100,8 +100,8 @@ def expected_share(trace: float, linked: float, n: float) -> float:
 
 
 def lag_variance(
-    sums: Arrays, spec: LagSpectrum, coarse: tuple[Floats, NDArray[np.bool_]] | None
-) -> tuple[Floats, Floats]:
+    sums: Arrays, spec: LagSpectrum, coarse: CoarseFeatures | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Twin features of the spectrum and of the short lags, as `field_variance` gives single ones.
 
     Returns
@@ -115,13 +115,14 @@ def lag_variance(
         # At wavelengths of many pixels a lag is the value itself.
         number = np.maximum(sums[f"{own.name}.n"][:, 0], 1.0)
         gain = 1.0 - sums[f"{spec.name}.t"][:, 0] / number
-        far = (coarse[0] * gain[:, None] ** 2, coarse[1])
+        far = coarse._replace(features=coarse.features * gain[:, None] ** 2)
     first = field_variance(sums, own, coarse)
     second = field_variance({**sums, **shared}, lag, far)
-    return (
-        np.concatenate([first[0], second[0]], axis=1),
-        np.concatenate([first[1], second[1]], axis=1),
+    # Twice as many numbers as for Pearson: single precision, as the sums are, is plenty.
+    spectrum, lags = (
+        np.concatenate(parts, axis=1, dtype=np.float32) for parts in zip(first, second, strict=True)
     )
+    return spectrum, lags
 
 
 def _neighbour_sums(x: Floats, contiguity: str) -> Floats:

@@ -113,7 +113,7 @@ class PairListing:
         self._distance = is_distance(self._matrix)
         self._distribution = str(self._matrix.attrs.get("distribution", "none"))
         self._tested = f"{by}_sd" in sim
-        self.has_p = self._tested and self._distribution in ("t", "normal")
+        self.has_p = self._tested and self._distribution in ("t", "normal", "shifts")
         self.dtype = TESTED if self._tested else BARE
         self._set_channels(against)
 
@@ -160,8 +160,12 @@ class PairListing:
         if self._tested:
             sd = self.values(tile, "_sd")
             null = self.values(tile, "_null") if f"{self.by}_null" in self._sim else None
-            n_max = float(self._matrix.attrs.get("n_max", np.inf))
-            out["z"], out["p"] = z_and_p(value, sd, null, self._distribution, n_max)
+            n_max, draws = (
+                float(self._matrix.attrs.get(name, np.inf)) for name in ("n_max", "n_shifts")
+            )
+            out["z"], out["p"] = z_and_p(
+                value, sd, null, self._distribution, n_max, draws
+            )
         return out
 
     def sample(self, most: int) -> Records:

@@ -8,6 +8,7 @@ into a matrix. Adding a measure is adding one file with both. No I/O and no dask
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -153,6 +154,27 @@ class Measure(Protocol):
         A measure that is not symmetric also has `mirrored`, for the tile across the diagonal.
         """
         ...
+
+
+def matrices(
+    measures: Sequence[Measure],
+    partials: Mapping[Features, Partial],
+    raster: tuple[int, int],
+    tile: Selection,
+    rows: slice,
+    statistics: ChannelStatistics,
+) -> Iterator[tuple[Measure, NDArray[np.float64], NDArray[np.float64]]]:
+    """Some rows of a tile of each measure's matrix, and their mirror image across the diagonal.
+
+    partials : whole sums of the tile; statistics : of the tile's channels.
+    """
+    for measure in measures:
+        partial = partials[measure.features(raster)]
+        value = measure.finalize(partial, tile, rows, statistics)
+        turned = value.T
+        if tile.mirrored and not measure.symmetric:
+            turned = measure.mirrored(partial, tile, rows, statistics)  # type: ignore[attr-defined]
+        yield measure, value, turned
 
 
 def view_of(features: Features) -> View | None:

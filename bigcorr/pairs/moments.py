@@ -212,8 +212,8 @@ class Pearson:
 class Cosine:
     """Cosine of the angle between two channels, x.y / (|x| |y|), over pixels valid in both.
 
-    NaN for a channel that is zero there. It has no standard error of its own here: of
-    non-negative data it is far from zero for unrelated channels too.
+    NaN for a channel that is zero there. It has no standard error of its own: of non-negative data
+    it is far from zero for unrelated channels too, and only shifts (``n_shifts=``) say how far.
 
     Parameters
     ----------

@@ -32,9 +32,9 @@ SHARES = np.array([0.0, *(1.0 / k for k in range(1, 9))])
 class Lags:
     """Sums of z, of its lag Wz, and of products with the lag, over the pixels of a shared mask.
 
-    ``n`` pixels, ``linked`` of them with a neighbour, ``trace`` of W'W; ``sum``, ``square``, ``linked_sum`` (sum of z
-    over linked pixels) and ``lag`` (channel); ``product`` (row, column): z_i . Wz_j if `cross`, and
-    ``turned`` Wz_i . z_j, else Wz_i . Wz_j.
+    ``n`` pixels, ``linked`` of them with a neighbour, ``trace`` of W'W; ``sum``, ``square``,
+    ``linked_sum`` (sum of z over linked pixels) and ``lag`` (channel); ``product`` (row, column):
+    z_i . Wz_j if `cross`, and ``turned`` Wz_i . z_j, else Wz_i . Wz_j.
     """
 
     contiguity: str
@@ -130,6 +130,8 @@ def _spread(marks: NDArray[np.uint8]) -> NDArray[np.bool_]:
 class _Neighbours:
     """What the measures of neighbours share: which pixels are neighbours."""
 
+    one_mask: ClassVar[bool] = True
+    """Whether all channels must miss the same pixels."""
     contiguity: str = "queen"
 
     def __post_init__(self) -> None:

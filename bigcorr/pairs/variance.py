@@ -17,15 +17,16 @@ from bigcorr.pairs.lag_spectra import LagSpectrum, lag_variance
 from bigcorr.pairs.measure import ChannelStatistics, Features, Measure, Partial
 from bigcorr.pairs.moments import Moments, Pearson
 from bigcorr.pairs.neighbours import Lee, Moran
+from bigcorr.pairs.patch_spectra import PatchSpectrum, patch_variance
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.pairs.significance import (
     Arrays,
     FieldSpectrum,
-    PatchSpectrum,
     SpectrumSpec,
     coarse_features,
     field_variance,
-    patch_variance,
+    lasting,
+    long_waves,
 )
 from bigcorr.pairs.statistics import REGION, WHOLE_PIXELS
 from bigcorr.pairs.windows import NCC
@@ -33,6 +34,9 @@ from bigcorr.tiles import Shape, lattice
 
 Floats = NDArray[np.float64]
 
+LASTING = 0.5
+"""Part of a channel's variance term from waves of the raster's length above which it is flagged:
+fields of correlation lengths up to 1/15 of the side stay below, a trend of 5 to 20 % above."""
 PADDED_PIXELS = 2**18
 """Rasters up to this size are padded for their spectra: lags there are not short beside them."""
 
@@ -87,15 +91,17 @@ class PairVariance:
     number : pixels or windows of the raster.
     twins : features are two halves, and a product is the first half of one channel with the second
         of the other: the mean over who is first.
+    lasting : (channel,) part of the variance that stems from waves of the raster's length
     """
 
-    positive: Floats
-    signed: Floats
+    positive: NDArray[np.floating]
+    signed: NDArray[np.floating]
     both: bool
     rest: Floats | None
     factor: float
     number: float
     twins: bool = False
+    lasting: Floats | None = None
 
     def rows(self, selection: Selection, rows: slice) -> Floats:
         """Variance of a sum over `number` terms, over `number`, for some rows of the matrix."""
@@ -117,7 +123,7 @@ class PairVariance:
     def _chunk(self, i: int, j: int) -> Floats:
         first, second = (slice(k * CHANNEL_CHUNK, (k + 1) * CHANNEL_CHUNK) for k in (i, j))
 
-        def gram(features: Floats) -> Floats:
+        def gram(features: NDArray[np.floating]) -> NDArray[np.floating]:
             # A copy keeps BLAS from taking another routine where both are the same.
             if not self.twins:
                 return features[first] @ features[second].copy().T
@@ -127,7 +133,7 @@ class PairVariance:
             other = one.T if i == j else lag[first] @ own[second].T
             return (one + other) / 2
 
-        total, signed = gram(self.positive), gram(self.signed)
+        total, signed = gram(self.positive).astype(np.float64), gram(self.signed)
         total = total + np.maximum(signed, 0.0) if self.both else np.maximum(total, signed)
         if self.rest is not None:
             total = total + gram(self.rest)
@@ -197,6 +203,28 @@ def variances(
     return out
 
 
+def long_range_warnings(found: dict[str, PairVariance], names: Sequence[str]) -> list[str]:
+    """A sentence for a person where standard errors rest on waves as long as the raster.
+
+    Independent fields with a trend come out as significantly alike far too often, and no
+    standard error can know better: the raster shows one wave of each.
+    """
+    able = {name: v.lasting for name, v in found.items() if v.lasting is not None}
+    if not able or len(names) < 2:
+        return []
+    share = next(iter(able.values()))
+    flagged = np.flatnonzero(share > LASTING)
+    if len(flagged) == 0:
+        return []
+    few = ", ".join(str(names[k]) for k in flagged[:3]) + (", ..." if len(flagged) > 3 else "")
+    return [
+        f"{len(flagged)} of {len(names)} channels ({few}) vary mostly over the whole length of the "
+        "raster, as a gradient does: their autocovariance has not died out within it, and p of "
+        f"{', '.join(able)} is too small for them; give --detrend plane (detrend='plane') if such "
+        "trends are not what is looked for"
+    ]
+
+
 def _field(
     spec: FieldSpectrum | LagSpectrum,
     sums: Arrays,
@@ -217,7 +245,9 @@ def _field(
         if isinstance(spec, LagSpectrum)
         else field_variance(sums, spec, low)
     )
-    return PairVariance(features, lags, True, None, float(field.decimate**2), number, twins)
+    waves = long_waves(field, low)
+    share = lasting(features[:, : len(waves)], waves)
+    return PairVariance(features, lags, True, None, float(field.decimate**2), number, twins, share)
 
 
 def _common_divisor(window: int, stride: int, sigma: tuple[float, float] | None) -> int:

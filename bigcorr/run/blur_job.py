@@ -18,7 +18,8 @@ from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.significance import SPECTRUM_REGIONS, SpectrumSpec
 from bigcorr.pairs.statistics import RegionSample, combine, sample_regions
 from bigcorr.pairs.summaries import idle, rounds_of
-from bigcorr.pairs.variance import PairVariance, spectra_of, variances
+from bigcorr.pairs.trend import ORDERS
+from bigcorr.pairs.variance import PairVariance, long_range_warnings, spectra_of, variances
 from bigcorr.run.checkpoint import Arrays, Checkpoint
 from bigcorr.run.cluster import Pool
 from bigcorr.run.loader import TileLoader
@@ -26,8 +27,10 @@ from bigcorr.run.passes import PairSpec, pair_unit, spectra_unit, statistics_uni
 from bigcorr.run.plan import Plan, channels_a_unit, coarse_side
 from bigcorr.run.progress import Progress
 from bigcorr.run.question import PairsQuestion
+from bigcorr.run.shift_stage import ShiftFold, shift_unit, shift_units
 from bigcorr.run.stages import Fold, Section, run_stage
 from bigcorr.run.summaries import summarise
+from bigcorr.run.trend_stage import trend_unit, trend_units, trends
 from bigcorr.tiles import Box
 
 REGIONS_A_UNIT = 8
@@ -38,6 +41,7 @@ class Blur:
     """The sums of one blur, from which matrices are made.
 
     tiles : the tiles of the matrix with their sums, which are loaded when wanted.
+    shifted : of each tile the moments of the values of shifted channels, if asked for.
     """
 
     features: tuple[Features, ...]
@@ -48,6 +52,8 @@ class Blur:
     timings: dict[str, float]
     units: int
     found: int
+    warnings: tuple[str, ...] = ()
+    shifted: list[Section] | None = None
 
     def partials(self, section: Section) -> dict[Features, Partial]:
         """The sums of one tile by the features that they belong to."""
@@ -77,7 +83,7 @@ def one_blur(
     """
     loader = asked.loader(sigma)
     sample = sample_of(loader)
-    specs = spectra_of(asked.measures, loader.raster, sigma) if asked.significance else {}
+    specs = spectra_of(asked.measures, loader.raster, sigma) if asked.analytic else {}
     timings: dict[str, float] = {}
     counted = [0, 0]
 
@@ -107,6 +113,13 @@ def one_blur(
                 timings[key[5:]] = timings.get(key[5:], 0.0) + float(seconds)
         return parts
 
+    order = ORDERS[asked.detrend]
+    if order:
+        units, places = trend_units(loader, _groups(asked.channels, channels_a_unit(sample)), order)
+        part = stage("trend", trend_unit, units, _ChannelFold(asked.channels, places, 0))
+        loader = replace(loader, trends=trends(part[0].load(), order, loader.raster))
+        sample = sample_of(loader)
+
     # Statistics: moments of the chosen regions, then their spectra, which need mean and sd.
     groups = _groups(asked.channels, channels_a_unit(sample))
     units, places = _region_units(loader, groups, sample, sample.chosen)
@@ -134,10 +147,12 @@ def one_blur(
     # No tile is wanted where all is in the summaries, unless channels are to be counted.
     blocks = plan.blocks if asked.counts is None or not idle(features) else []
     units = []
+    known_specs = []
     for tile in tiles:
         count = asked.counts is None and tile.first
         spec = PairSpec(features, tile, plan.strip, count, coarse if tile.first else 0, plan.wide)
         known = statistics.select(tile.numbers)
+        known_specs.append((spec, known))
         units += [(loader, block, spec, known) for block in blocks]
     # Units of another tiling of the matrix are other units: they have a folder of their own.
     sections = stage(
@@ -147,6 +162,19 @@ def one_blur(
         _PairFold(blocks, loader.raster, coarse),
         [len(blocks)] * len(tiles),
     )
+    shifted = None
+    if asked.n_shifts:
+        draws = asked.n_shifts
+        by_draws = ShiftFold(
+            asked.measures, features, loader.raster, tuple(known_specs), len(blocks), draws
+        )
+        shifted = stage(
+            "shifts" if plan.group is None else f"shifts by {plan.group}",
+            shift_unit,
+            shift_units(loader, known_specs, blocks, draws, asked.shift_seed),
+            by_draws,
+            [len(blocks) * draws] * len(tiles),
+        )
     counts = np.zeros(asked.channels) if asked.counts is None else None
     low = np.zeros((0, 0, 0), np.float32)
     for tile, section in zip(tiles, sections, strict=True):
@@ -162,6 +190,9 @@ def one_blur(
     cells = (low, _coarse_valid(loader, coarse), coarse) if coarse else None
     found_variances = variances(asked.measures, specs, sums, statistics, cells)
     timings["significance"] = time.perf_counter() - start
+    warnings = long_range_warnings(found_variances, asked.source.channels)
+    for warning in warnings:
+        progress.note(warning)
     return Blur(
         features=features,
         tiles=list(zip(tiles, sections, strict=True)),
@@ -171,6 +202,8 @@ def one_blur(
         timings=timings,
         units=counted[0],
         found=counted[1],
+        warnings=tuple(warnings),
+        shifted=shifted,
     )
 
 
@@ -224,7 +257,10 @@ def sample_of(loader: TileLoader) -> RegionSample:
 
     def occupied(region: Box) -> NDArray[np.bool_] | None:
         padded = region.padded(halo_y, halo_y, halo_x, halo_x).clipped(loader.raster)
-        return None if loader.nodata == 0 else loader.source.occupied(padded)
+        # Zero may mean missing, and a channel less its trend is nowhere known to be zero.
+        if loader.nodata == 0 or loader.trends is not None:
+            return None
+        return loader.source.occupied(padded)
 
     return sample_regions(loader.raster, loader.source.shape[0], occupied)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bigcorr.kernels.gaussian import blur_tile, blur_tile_masked, gaussian_taps, normalise
 from bigcorr.pairs.measure import Timer
+from bigcorr.pairs.trend import Trends
 from bigcorr.raster.base import RasterSource
 from bigcorr.raster.mask import Mask
 from bigcorr.tiles import Box, reflect_indices
@@ -52,12 +53,15 @@ class TileLoader:
         Value that means missing, beside NaN and infinity.
     mask : Mask or None
         Where pixels are valid in all channels; None: everywhere.
+    trends : Trends or None
+        Surfaces that are taken off the blurred channels; None: none.
     """
 
     source: RasterSource
     sigma: tuple[float, float] | None = None
     nodata: float | None = None
     mask: Mask | None = None
+    trends: Trends | None = None
 
     @property
     def raster(self) -> tuple[int, int]:
@@ -78,7 +82,12 @@ class TileLoader:
     def lowest(self) -> int | None:
         """Least value of the data's type where values are whole numbers of at most 16 bits."""
         dtype = self.source.dtype
-        if self.sigma is not None or dtype.itemsize > 2 or dtype.kind not in "iub":
+        if (
+            self.sigma is not None
+            or self.trends is not None
+            or dtype.itemsize > 2
+            or dtype.kind not in "iub"
+        ):
             return None
         return int(np.iinfo(dtype).min) if dtype.kind == "i" else 0
 
@@ -101,7 +110,7 @@ class TileLoader:
     def channels(
         self, box: Box, channels: NDArray[np.int64], timer: Timer, inner: Box | None = None
     ) -> Iterator[Loaded]:
-        """Read, mask and blur the channels of a box of the raster one by one.
+        """Read, mask, blur and detrend the channels of a box of the raster one by one.
 
         Parameters
         ----------
@@ -113,6 +122,24 @@ class TileLoader:
         inner : Box, optional
             Where `Loaded.raw` is wanted; None: nowhere.
         """
+        for loaded in self._channels(box, channels, timer, inner):
+            yield loaded if self.trends is None else self._detrended(loaded, box, timer)
+
+    def _detrended(self, loaded: Loaded, box: Box, timer: Timer) -> Loaded:
+        assert self.trends is not None
+        if self.trends.flat(loaded.channel):
+            return loaded
+        start = time.perf_counter()
+        values = np.zeros(box.shape) if loaded.values is None else loaded.values
+        self.trends.remove(values, loaded.channel, box)
+        if loaded.valid is not None:
+            values[loaded.valid == 0] = 0
+        timer["trend"] += time.perf_counter() - start
+        return replace(loaded, values=values)
+
+    def _channels(
+        self, box: Box, channels: NDArray[np.int64], timer: Timer, inner: Box | None
+    ) -> Iterator[Loaded]:
         halo_y, halo_x = self.halo
         padded = box.padded(halo_y, halo_y, halo_x, halo_x)
         clipped = padded.clipped(self.raster)

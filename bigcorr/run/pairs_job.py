@@ -56,7 +56,7 @@ def run_pairs(
         As in `bigcorr.run.cluster.open_pool`.
     **question
         As in `ask`: measures, sigma, window, stride, contrast_floor, significance, mask, against,
-        nodata, min_count.
+        nodata, min_count, detrend, n_shifts, shift_seed.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def run_pairs(
         "units_found_done": result.attrs["units_found_done"],
         "projected_bytes": plan.worker_bytes,
         "timings": result.attrs["timings"],
-        "warnings": list(asked.warnings),
+        "warnings": result.attrs["warnings"],
         "seconds": round(time.monotonic() - started, 3),
     }
 
@@ -123,13 +123,17 @@ def compute(
         for name, seconds in part.timings.items():
             timings[name] = timings.get(name, 0.0) + seconds
         units, found = units + part.units, found + part.found
+    told = list(dict.fromkeys(warning for part in parts for warning in part.warnings))
     attrs = {
         "timings": {name: round(value, 3) for name, value in sorted(timings.items())},
         "units": units,
         "units_found_done": found,
         "workers": pool.description,
         "projected_bytes": plan.worker_bytes,
-        "warnings": list(asked.warnings),
+        "warnings": list(asked.warnings) + told,
+        "n_shifts": asked.n_shifts or None,
+        "shift_seed": asked.shift_seed if asked.n_shifts else None,
+        "detrend": None if asked.detrend == "none" else asked.detrend,
     }
     counts = asked.counts if asked.counts is not None else parts[0].counts
     return PairResult(
@@ -141,12 +145,13 @@ def compute(
         blurs=[replace(part, counts=None) for part in parts],
         counts=np.asarray(counts),
         attrs=attrs,
+        n_shifts=asked.n_shifts,
     )
 
 
 def plan_for(asked: PairsQuestion, pool: Pool) -> Plan:
     widest = max((asked.loader(sigma) for sigma in asked.sigmas), key=lambda x: x.halo)
-    specs = spectra_of(asked.measures, widest.raster, widest.sigma) if asked.significance else {}
+    specs = spectra_of(asked.measures, widest.raster, widest.sigma) if asked.analytic else {}
     return make_plan(
         widest,
         asked.features(),
@@ -160,4 +165,7 @@ def plan_for(asked: PairsQuestion, pool: Pool) -> Plan:
         pool.memory_limit,
         pool.slots,
         len(asked.sigmas),
+        asked.measures if asked.n_shifts else (),
+        asked.n_shifts,
+        asked.detrend != "none",
     )

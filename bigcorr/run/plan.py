@@ -8,18 +8,20 @@ how many rows of a block, and how many channels of the matrix, are held at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL
-from bigcorr.pairs.measure import Features, view_of
+from bigcorr.pairs.lag_spectra import LagSpectrum
+from bigcorr.pairs.measure import Features, Measure, view_of
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection, matrix_tiles
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.statistics import WHOLE_PIXELS, RegionSample
 from bigcorr.pairs.summaries import Summary, idle
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.passes import room_of
+from bigcorr.run.shift_stage import moment_bytes
 from bigcorr.run.summaries import stage_bytes, stage_reads, unit_bytes
 from bigcorr.tiles import Box, Shape, grid
 
@@ -83,6 +85,7 @@ class Plan:
     unit_bytes: int
     result_bytes: int
     sigmas: int
+    n_shifts: int = 0
 
     @property
     def blocks(self) -> list[Box]:
@@ -105,6 +108,11 @@ class Plan:
                 "tiles of the matrix",
                 f"{self.matrix_tiles}"
                 + (f" of up to {self.group} channels a side" if self.group else ""),
+            ),
+            *(
+                [("shifts", f"{self.n_shifts}, each as long as the pair pass or longer")]
+                if self.n_shifts
+                else []
             ),
             ("rows of a block held at once", f"{self.strip} of {self.side}"),
             ("statistics from", f"up to {self.sampled_regions} of {self.regions} regions"),
@@ -132,8 +140,16 @@ def make_plan(
     memory_limit: int | None,
     slots: int,
     sigmas: int,
+    shifted: Sequence[Measure] = (),
+    n_shifts: int = 0,
+    detrend: bool = False,
 ) -> Plan:
     """Fit the tiles of raster and matrix into memory: as few and as large as there is room for.
+
+    Parameters
+    ----------
+    shifted, n_shifts : measures whose values are wanted of so many shifts as well.
+    detrend : whether trends are fitted first.
 
     Raises
     ------
@@ -148,16 +164,20 @@ def make_plan(
     tallest = min(side, -(-raster[0] // CELL) * CELL) // CELL
     fits: list[tuple[int | None, int, int, int]] = []
     needed = unit = 0
+    differing = loader.may_miss or (n_shifts > 0 and loader.mask is not None)
     for group in _groups(channels):
         tiles = matrix_tiles(channels, against, group)
-        unit = max(_unit_bytes(features, tile, loader, side) for tile in tiles)
+        unit = max(
+            _unit_bytes(features, tile, loader, side, differing) + moment_bytes(shifted, tile)
+            for tile in tiles
+        )
         work = max(f.workspace_bytes(tile.channels) for f in features for tile in tiles)
         loaded = max(tile.channels for tile in tiles)
         room = sum(room_of(features))
         for strip in range(tallest, 0, -1):
             # A tile as features of some view see it takes as much again.
             item = (8 if wide_tiles(raster, features) else 4) * (1 + any(map(view_of, features)))
-            tile_bytes = _tile_bytes(loader, loaded, side, strip * CELL, room, item)
+            tile_bytes = _tile_bytes(loader, loaded, side, strip * CELL, room, item, n_shifts > 0)
             needed = max(2 * unit + work + tile_bytes, region)
             if (allowed is None or needed <= allowed) and unit <= UNIT_BYTES:
                 fits.append((group, strip * CELL, needed, unit))
@@ -176,13 +196,16 @@ def make_plan(
     tiles = matrix_tiles(channels, against, group)
     reads = 0
     if counting or not idle(features):
-        reads = sum(tile.channels for tile in tiles) * _block_reads(loader, features, side, strip)
+        once = _block_reads(loader, features, side, strip)
+        # A shifted tile comes in up to four pieces, each with its halo.
+        again = n_shifts * _block_reads(loader, features, side, strip, 2)
+        reads = sum(tile.channels for tile in tiles) * (once + again)
     halo = loader.halo
     regions = (
         sum((r.shape[0] + 2 * halo[0]) * (r.shape[1] + 2 * halo[1]) for r in sample.regions)
         * sample.chosen.mean()
         * channels
-        * (2 if spectra else 1)
+        * (1 + bool(spectra) + detrend)
     )
     summaries = stage_reads(rounds, loader)
     rows = channels if against is None else len(against)
@@ -208,6 +231,7 @@ def make_plan(
         unit_bytes=max(unit, unit_bytes(rounds, raster)),
         result_bytes=sigmas * 8 * rows * channels * measures * 3,
         sigmas=sigmas,
+        n_shifts=n_shifts,
     )
 
 
@@ -224,19 +248,21 @@ def _groups(channels: int) -> Iterator[int | None]:
 
 
 def _unit_bytes(
-    features: tuple[Features, ...], tile: Selection, loader: TileLoader, side: int
+    features: tuple[Features, ...], tile: Selection, loader: TileLoader, side: int, differing: bool
 ) -> int:
     """Bytes of the arrays of one unit: sums, totals and coarse cells."""
     coarse = coarse_side(loader.raster)
     cells = (side // coarse) ** 2 if coarse else 0
-    sums = sum(f.partial_bytes(tile, loader.may_miss) for f in features)
+    sums = sum(f.partial_bytes(tile, differing) for f in features)
     return sums + tile.channels * (4 * cells + 8)
 
 
-def _block_reads(loader: TileLoader, features: tuple[Features, ...], side: int, strip: int) -> int:
+def _block_reads(
+    loader: TileLoader, features: tuple[Features, ...], side: int, strip: int, halos: int = 1
+) -> int:
     """Pixels of one channel that the pair pass reads, halos included."""
     room = sum(room_of(features))
-    halo = loader.halo
+    halo = halos * loader.halo[0], halos * loader.halo[1]
     total = 0
     for block in grid(loader.raster, side):
         strips = -(-block.shape[0] // strip)
@@ -251,11 +277,13 @@ def channels_a_unit(sample: RegionSample) -> int:
 
 
 def _tile_bytes(
-    loader: TileLoader, channels: int, side: int, strip: int, room: int, item: int
+    loader: TileLoader, channels: int, side: int, strip: int, room: int, item: int, shifted: bool
 ) -> int:
     height = min(strip + room, loader.raster[0])
     width = min(side + room, loader.raster[1])
-    masks = height * width * (channels if loader.may_miss else 1)
+    # A shifted channel takes the mask along, and is put together from pieces.
+    own = loader.may_miss or (shifted and loader.mask is not None)
+    masks = height * width * (channels if own else 1) + 10 * height * width * shifted
     marks = channels * (height // CELL + 1) * (width // CELL + 1)
     return channels * height * width * item + masks + marks + loader.peak_bytes((height, width))
 
@@ -265,8 +293,10 @@ def _region_bytes(
 ) -> int:
     box = max(sample.regions, key=lambda region: region.size)
     unit = channels_a_unit(sample) * sum(spec.nbytes() for spec in spectra)
-    # The blurred region, its copies for moments, and transforms of twice the side.
+    # The blurred region, its copies for moments, and transforms of twice the side; for spatial
+    # lags the field, its lag and what these are made of.
     work = 24 * box.size + (80 * box.size if spectra else 0)
+    work += 48 * box.size if any(isinstance(spec, LagSpectrum) for spec in spectra) else 0
     return 2 * unit + work + loader.peak_bytes(box.shape)
 
 

@@ -19,6 +19,7 @@ from bigcorr.errors import InputError
 from bigcorr.measures import parse_all
 from bigcorr.pairs.measure import Features, Measure
 from bigcorr.pairs.selection import Selection, matrix_tiles
+from bigcorr.pairs.trend import ORDERS
 from bigcorr.pairs.variance import null_features
 from bigcorr.raster.base import RasterSource
 from bigcorr.raster.mask import Mask, empty_fraction, resolve_mask
@@ -47,6 +48,9 @@ class PairsQuestion:
     against: tuple[int, ...] | None
     counts: NDArray[Any] | None
     warnings: tuple[str, ...]
+    detrend: str = "none"
+    n_shifts: int = 0
+    shift_seed: int = 0
 
     @property
     def raster(self) -> tuple[int, int]:
@@ -62,12 +66,20 @@ class PairsQuestion:
             "measures": {m.name: m.parameters for m in self.measures},
             "sigma": [s if s is None else list(s) for s in self.sigmas],
             "significance": self.significance,
+            "detrend": None if self.detrend == "none" else self.detrend,
+            "n_shifts": self.n_shifts or None,
+            "shift_seed": self.shift_seed if self.n_shifts else None,
             "mask": None if self.mask is None else self.mask.fingerprint(),
             "nodata": self.nodata,
             "against": None if self.against is None else list(self.against),
             # Last: where several things differ, the ones above say more.
             "input fingerprint": self.source.fingerprint(),
         }
+
+    @property
+    def analytic(self) -> bool:
+        """Whether standard errors come from spectra; shifts take their place."""
+        return self.significance and not self.n_shifts
 
     def loader(self, sigma: tuple[float, float] | None) -> TileLoader:
         return TileLoader(self.source, sigma, self.nodata, self.mask)
@@ -88,7 +100,7 @@ class PairsQuestion:
     def features(self) -> tuple[Features, ...]:
         """The distinct features of the measures, in the order of the measures."""
         wanted = [m.features(self.raster) for m in self.measures]
-        extra = null_features(self.measures) if self.significance else ()
+        extra = null_features(self.measures) if self.analytic else ()
         return tuple(dict.fromkeys([*wanted, *extra]))
 
 
@@ -105,6 +117,9 @@ def ask(
     against: Sequence[str] | str | None = None,
     nodata: float | None = None,
     min_count: float | None = None,
+    detrend: str = "none",
+    n_shifts: int = 0,
+    shift_seed: int = 0,
     pool: Pool | None = None,
     progress: Progress = SILENT,
 ) -> PairsQuestion:
@@ -118,6 +133,8 @@ def ask(
     defaults = {"window": window, "stride": stride, "contrast_floor": contrast_floor}
     chosen = parse_all(measures, {k: v for k, v in defaults.items() if v is not None})
     sigmas, many = _sigmas(sigma)
+    if detrend not in ORDERS:
+        raise InputError(f"detrend: got {detrend!r}, takes one of {', '.join(ORDERS)}")
     source = as_source(stack)
     if source.dtype.kind not in "buif":
         raise InputError(f"{source.path}: pairs take real numbers, got dtype {source.dtype}")
@@ -144,6 +161,7 @@ def ask(
             raise InputError("against: got no channel, takes at least one name")
         chosen_rows = [_position(name, names) for name in dict.fromkeys(map(str, wanted))]
     resolved = resolve_mask(mask, source)
+    _check_shifts(n_shifts, shift_seed, chosen, resolved)
     warnings = []
     if mask is None and resolved is None and len(names) > 1:
         share = empty_fraction(source)
@@ -164,7 +182,23 @@ def ask(
         against=None if chosen_rows is None else tuple(chosen_rows),
         counts=counts,
         warnings=tuple(warnings),
+        detrend=detrend,
+        n_shifts=n_shifts,
+        shift_seed=shift_seed,
     )
+
+
+def _check_shifts(n: Any, seed: Any, measures: Sequence[Measure], mask: Mask | None) -> None:
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 or n == 1:
+        raise InputError(f"n_shifts: got {n!r}, takes 0 (none) or a number of shifts from 2 up")
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InputError(f"shift_seed: got {seed!r}, takes a whole number from 0 up")
+    alike = [measure.name for measure in measures if getattr(measure, "one_mask", False)]
+    if n and mask is not None and alike:
+        raise InputError(
+            f"n_shifts: with a mask {' and '.join(alike)} cannot be shifted: a channel takes the "
+            "mask along, and they need one mask for all channels; leave out the mask or n_shifts"
+        )
 
 
 def _count(

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from bigcorr import __version__
 from bigcorr.errors import InputError
-from bigcorr.pairs.measure import Features, Measure, Partial
+from bigcorr.pairs.measure import Features, Measure, Partial, matrices
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
+from bigcorr.pairs.shifts import null_moments
 from bigcorr.pairs.variance import null_values, standard_errors
 from bigcorr.raster import store
 from bigcorr.raster.base import RasterSource
@@ -47,6 +48,7 @@ class PairResult:
     blurs: list[Blur]
     counts: NDArray[Any]
     attrs: dict[str, Any]
+    n_shifts: int = 0
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -62,30 +64,34 @@ class PairResult:
         """Names of the matrices and their attributes."""
         out: dict[str, dict[str, Any]] = {}
         for measure in self.measures:
-            has_error = measure.name in self.blurs[0].variances
+            by_shifts = self.n_shifts > 0
+            has_error = by_shifts or measure.name in self.blurs[0].variances
             out[measure.name] = {
                 "kind": measure.kind,
                 "range": list(measure.range),
                 "symmetric": measure.symmetric,
                 "distribution": measure.distribution if has_error else "none",
+                **({"distribution": "shifts", "n_shifts": self.n_shifts} if by_shifts else {}),
                 "parameters": measure.parameters,
                 "n_max": int(max(self.blurs[0].statistics.n.max(initial=0), 0)),
             }
             if has_error:
                 name = measure.name
-                out[f"{name}_null"] = {"long_name": f"mean of {name} under independence"}
+                how = f" by {self.n_shifts} toroidal shifts" if by_shifts else ""
+                out[f"{name}_null"] = {"long_name": f"mean of {name} under independence{how}"}
                 out[f"{name}_sd"] = {
-                    "long_name": f"standard deviation of {name} under independence, spatial "
+                    "long_name": f"standard deviation of {name} under independence{how}, spatial "
                     "autocorrelation allowed for"
                 }
         return out
 
     def blocks(self) -> Iterator[tuple[str, tuple[Any, ...], NDArray[np.float64]]]:
         """All matrices block by block: (variable, where, values)."""
-        for index, blur in enumerate(self.blurs):
-            outer = () if self.sigmas is None else (index,)
-            for tile, section in blur.tiles:
+        for number, blur in enumerate(self.blurs):
+            outer = () if self.sigmas is None else (number,)
+            for index, (tile, section) in enumerate(blur.tiles):
                 partials = blur.partials(section)
+                shifted = blur.shifted[index].load() if blur.shifted else None
                 row, column = tile.place
                 rows, columns = tile.shape
                 step = CHANNEL_CHUNK * max(1, BLOCK_BYTES // (8 * CHANNEL_CHUNK * max(columns, 1)))
@@ -93,31 +99,51 @@ class PairResult:
                 for start in range(0, rows, step):
                     part = slice(start, min(start + step, rows))
                     down = slice(row + part.start, row + part.stop)
-                    for name, values, turned in self._values(blur, tile, partials, part):
+                    for name, values, turned in self._values(blur, tile, partials, shifted, part):
                         yield name, (*outer, down, across), values
                         if tile.mirrored:
                             yield name, (*outer, across, down), turned
 
     def _values(
-        self, blur: Blur, tile: Selection, partials: dict[Features, Partial], rows: slice
+        self,
+        blur: Blur,
+        tile: Selection,
+        partials: dict[Features, Partial],
+        shifted: dict[str, NDArray[Any]] | None,
+        rows: slice,
     ) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
         """The matrices of some rows of a tile, and of its mirror image across the diagonal."""
         statistics = blur.statistics.select(tile.numbers)
-        for measure in self.measures:
-            partial = partials[measure.features(self._raster)]
-            value = measure.finalize(partial, tile, rows, statistics)
-            turned = value.T
-            if tile.mirrored and not measure.symmetric:
-                turned = measure.mirrored(partial, tile, rows, statistics)  # type: ignore[attr-defined]
+        known = (self.measures, partials, self._raster, tile, rows, statistics)
+        for measure, value, turned in matrices(*known):
             yield measure.name, value, turned
             variance = blur.variances.get(measure.name)
-            if variance is not None:
+            if shifted is not None:
+                yield from self._shifted(measure, tile, shifted, rows, value.shape)
+            elif variance is not None:
+                partial = partials[measure.features(self._raster)]
                 sd = standard_errors(measure, variance, partial, tile, rows)
                 sd[np.isnan(value)] = np.nan
                 null = null_values(measure, partials, self._raster, tile, rows, statistics)
                 null[np.isnan(sd)] = np.nan
                 yield f"{measure.name}_sd", sd, sd.T
                 yield f"{measure.name}_null", null, null.T
+
+    @staticmethod
+    def _shifted(
+        measure: Measure,
+        tile: Selection,
+        moments: dict[str, NDArray[Any]],
+        rows: slice,
+        shape: tuple[int, int],
+    ) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
+        null, sd = null_moments(moments, measure.name, rows, shape)
+        turned = null.T, sd.T
+        if tile.mirrored and not measure.symmetric:
+            there = null_moments(moments, f"{measure.name}.turned", rows, shape)
+            turned = there[0].T, there[1].T
+        yield f"{measure.name}_sd", sd, turned[1]
+        yield f"{measure.name}_null", null, turned[0]
 
     @property
     def _raster(self) -> tuple[int, int]:

@@ -1,11 +1,11 @@
-"""Standard errors of Moran and Lee: exact moments where they are known, honest where they are not."""
+"""Standard errors of Moran and Lee: exact where that is known, honest elsewhere."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from calibration import FIELDS, share_below, smooth_noise
 from test_neighbours import weights
-from test_significance import FIELDS, share_below, smooth_noise
 
 import bigcorr as bc
 
@@ -85,7 +85,10 @@ def test_neighbours_that_resemble_each_other_are_found_by_both():
     x = rng.normal(size=(100, 100))
     y = np.roll(x, 1, axis=1) * 0.5 + rng.normal(size=(100, 100))
     sim = bc.pairwise(np.stack([x, y]), ["pearson", "moran", "lee"], progress=False)
-    z = {m: float(((sim[m] - sim[f"{m}_null"]) / sim[f"{m}_sd"])[0, 1]) for m in sim.attrs["parameters"]}
+    z = {
+        m: float(((sim[m] - sim[f"{m}_null"]) / sim[f"{m}_sd"])[0, 1])
+        for m in sim.attrs["parameters"]
+    }
     assert abs(z["pearson"]) < 4
     assert z["moran"] > 10
     assert z["lee"] > 10
