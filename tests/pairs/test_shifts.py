@@ -19,7 +19,7 @@ from bigcorr.run.pairs_job import ask, compute, plan_for, run_pairs
 from bigcorr.run.progress import SILENT
 from bigcorr.tiles import Box
 
-MEASURES = ["pearson", "cosine", "ncc", "moran", "lee"]
+MEASURES = ["pearson", "cosine", "ncc", "moran", "lee", "spearman", "roi_pearson"]
 
 
 def rolled(stack, draw, seed=0):
