@@ -163,9 +163,7 @@ class PairListing:
             n_max, draws = (
                 float(self._matrix.attrs.get(name, np.inf)) for name in ("n_max", "n_shifts")
             )
-            out["z"], out["p"] = z_and_p(
-                value, sd, null, self._distribution, n_max, draws
-            )
+            out["z"], out["p"] = z_and_p(value, sd, null, self._distribution, n_max, draws)
         return out
 
     def sample(self, most: int) -> Records:

@@ -85,8 +85,8 @@ def rank_pairs(
 
     ``p_value`` is two-sided. For a correlation (`distribution` "t") it is that of r on
     ``n_eff - 2`` degrees of freedom with the effective sample size ``n_eff = 1 + 1 / sd**2``, at
-    most the number of pixels [1]_, and NaN where n_eff <= 3; by n toroidal shifts that of Student's t
-    on n - 1 degrees of freedom. ``q_value`` is that of Benjamini and
+    most the number of pixels [1]_, and NaN where n_eff <= 3; by n toroidal shifts it is
+    Student's, on n - 1 degrees of freedom. ``q_value`` is that of Benjamini and
     Hochberg [2]_ over all pairs that have a p, also those that `top` and `bottom` leave out; with
     `against`, over the pairs of these channels. Neither z nor p can be trusted where a channel
     holds a handful of counts, since both rest on sums of many: one coincidence of two such channels
