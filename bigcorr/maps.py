@@ -78,8 +78,8 @@ def ncc(
 
     Notes
     -----
-    Missing pixels of either image are left out of both. Sums are taken in float64 by a fixed
-    tree, so that the result does not depend on chunks or workers to the last bit. A window is
+    Missing pixels of either image are left out of both. Sums are taken in float64, in an order that
+    is fixed on the raster, so that chunks and workers change no bit of the result. A window is
     constant if its valid pixels are all equal; where a window of floats varies by less than
     about 1e-4 of its distance from the raster's general level (centred over raw sum of squares
     below 1e-8) its moments are computed again about its own mean.
