@@ -16,10 +16,12 @@ from bigcorr.pairs.moments import Cosine, Pearson
 from bigcorr.pairs.neighbours import Lee, Moran
 from bigcorr.pairs.peaks import RoiPearson
 from bigcorr.pairs.spearman import Spearman
+from bigcorr.pairs.structural import SSIM
 from bigcorr.pairs.windows import NCC
 
 __all__ = [
     "NCC",
+    "SSIM",
     "Cosine",
     "Lee",
     "Measure",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 MEASURES: dict[str, type[Any]] = {
-    cls.name: cls for cls in (Pearson, Cosine, Spearman, NCC, RoiPearson, Moran, Lee)
+    cls.name: cls for cls in (Pearson, Cosine, Spearman, NCC, SSIM, RoiPearson, Moran, Lee)
 }
 
 
