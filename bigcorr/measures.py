@@ -17,9 +17,12 @@ from bigcorr.pairs.neighbours import Lee, Moran
 from bigcorr.pairs.peaks import RoiPearson
 from bigcorr.pairs.spearman import Spearman
 from bigcorr.pairs.structural import SSIM
+from bigcorr.pairs.texture import LBP
+from bigcorr.pairs.transport import Wasserstein
 from bigcorr.pairs.windows import NCC
 
 __all__ = [
+    "LBP",
     "NCC",
     "SSIM",
     "Cosine",
@@ -29,12 +32,14 @@ __all__ = [
     "Pearson",
     "RoiPearson",
     "Spearman",
+    "Wasserstein",
     "parse",
     "parse_all",
 ]
 
 MEASURES: dict[str, type[Any]] = {
-    cls.name: cls for cls in (Pearson, Cosine, Spearman, NCC, SSIM, RoiPearson, Moran, Lee)
+    cls.name: cls
+    for cls in (Pearson, Cosine, Spearman, NCC, SSIM, RoiPearson, Moran, Lee, LBP, Wasserstein)
 }
 
 

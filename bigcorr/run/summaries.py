@@ -168,6 +168,7 @@ def summary_unit(
                 else int(np.count_nonzero(loaded.valid[inner])),
                 empty=loaded.values is None,
                 row=row,
+                name=loader.source.channels[loaded.channel],
                 statistics=statistics,
             )
             for tally, total in zip(tallies, totals, strict=True):
