@@ -19,9 +19,11 @@ from bigcorr.pairs.spearman import Spearman
 from bigcorr.pairs.structural import SSIM
 from bigcorr.pairs.texture import LBP
 from bigcorr.pairs.transport import Wasserstein
+from bigcorr.pairs.transport_chosen import EMD, Sinkhorn
 from bigcorr.pairs.windows import NCC
 
 __all__ = [
+    "EMD",
     "LBP",
     "NCC",
     "SSIM",
@@ -31,6 +33,7 @@ __all__ = [
     "Moran",
     "Pearson",
     "RoiPearson",
+    "Sinkhorn",
     "Spearman",
     "Wasserstein",
     "parse",
@@ -39,7 +42,20 @@ __all__ = [
 
 MEASURES: dict[str, type[Any]] = {
     cls.name: cls
-    for cls in (Pearson, Cosine, Spearman, NCC, SSIM, RoiPearson, Moran, Lee, LBP, Wasserstein)
+    for cls in (
+        Pearson,
+        Cosine,
+        Spearman,
+        NCC,
+        SSIM,
+        RoiPearson,
+        Moran,
+        Lee,
+        LBP,
+        Wasserstein,
+        Sinkhorn,
+        EMD,
+    )
 }
 
 

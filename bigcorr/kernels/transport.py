@@ -81,3 +81,75 @@ def quantiles(
                     break
         for rest in range(k, count):
             out[d * count + rest] = last * weights[rest]
+
+
+@njit(cache=True, nogil=True)
+def _apply(
+    down: FloatArray, across: FloatArray, values: FloatArray, between: FloatArray, out: FloatArray
+) -> None:
+    """``down @ values @ across``, one row at a time; `down` and `across` are symmetric."""
+    for i in range(values.shape[0]):
+        line = between[i]
+        line[:] = 0.0
+        for j in range(values.shape[1]):
+            factor, row = values[i, j], across[j]
+            if factor != 0.0:
+                for k in range(line.size):
+                    line[k] += factor * row[k]
+    for i in range(values.shape[0]):
+        line = out[i]
+        line[:] = 0.0
+        for j in range(values.shape[0]):
+            factor, row = down[i, j], between[j]
+            for k in range(line.size):
+                line[k] += factor * row[k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def entropic_cost(
+    a: FloatArray,
+    b: FloatArray,
+    cost_y: FloatArray,
+    cost_x: FloatArray,
+    reg: float,
+    tolerance: float,
+    most: int,
+) -> float:
+    """Mean cost of the entropic transport of one grid of masses to another, by Sinkhorn's steps.
+
+    The cost of a move is that of its part along y plus that along x, so that the kernel
+    ``exp(-cost / reg)`` is applied along one axis after the other.
+
+    Parameters
+    ----------
+    a, b : (ny, nx), each of sum 1
+    cost_y, cost_x : (ny, ny) and (nx, nx), up to some hundreds of `reg`
+    tolerance : sum of what is missing or too much in `a` at the end
+    most : steps after which the result is taken as it is
+    """
+    down, across = np.exp(-cost_y / reg), np.exp(-cost_x / reg)
+    u, v = np.zeros_like(a), np.ones_like(b)
+    reached, between = np.empty_like(a), np.empty_like(a)
+    for _ in range(most):
+        _apply(down, across, v, between, reached)
+        error = 0.0
+        for i in range(a.shape[0]):
+            for j in range(a.shape[1]):
+                error += abs(u[i, j] * reached[i, j] - a[i, j])
+                u[i, j] = a[i, j] / reached[i, j] if a[i, j] > 0 else 0.0
+        if error < tolerance:
+            break
+        _apply(down, across, u, between, reached)
+        for i in range(b.shape[0]):
+            for j in range(b.shape[1]):
+                v[i, j] = b[i, j] / reached[i, j] if b[i, j] > 0 else 0.0
+    total = 0.0
+    _apply(down * cost_y, across, v, between, reached)
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            total += u[i, j] * reached[i, j]
+    _apply(down, across * cost_x, v, between, reached)
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            total += u[i, j] * reached[i, j]
+    return total

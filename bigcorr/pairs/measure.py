@@ -126,7 +126,8 @@ class Measure(Protocol):
     """Sums to a matrix.
 
     A measure that wants to know more of each channel also has `summaries`, a tuple of `Summary`
-    objects: they are in ``statistics.known`` in the pair pass and in `finalize`.
+    objects: they are in ``statistics.known`` in the pair pass and in `finalize`. One that is too
+    slow for all pairs has `chosen_only`, True: it is refused without ``against``.
     """
 
     name: ClassVar[str]

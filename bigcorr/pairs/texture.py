@@ -215,7 +215,8 @@ class LBP:
     def _values(self, a: Matrix, b: Matrix) -> Matrix:
         """The metric of all rows of `a` with all of `b`; NaN where there is no histogram."""
         term = METRICS[self.metric][0]
-        none = np.isnan(a).any(axis=1)[:, None] | np.isnan(b).any(axis=1)[None, :]
+        # Densities are NaN in all bins or in none.
+        none = np.isnan(a[:, :1]) | np.isnan(b[:, 0])
         if term == "product":
             a, b = np.sqrt(a), np.sqrt(b)
         value = np.empty((len(a), len(b)))

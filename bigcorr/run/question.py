@@ -141,6 +141,11 @@ def ask(
     raster = (source.shape[1], source.shape[2])
     for measure in chosen:
         measure.check(raster)
+        if against is None and getattr(measure, "chosen_only", False):
+            raise InputError(
+                f"measure {measure.name}: is made for chosen channels alone; name some with "
+                "against (--against)"
+            )
     nodata = source.nodata if nodata is None else nodata
     counts = source.counts
     if min_count is not None:
