@@ -132,7 +132,7 @@ class Measure(Protocol):
 
     name: ClassVar[str]
     kind: ClassVar[Literal["similarity", "distance"]]
-    range: ClassVar[tuple[float, float]]
+    range: ClassVar[tuple[float, float | None]]
     symmetric: ClassVar[bool]
     distribution: ClassVar[Literal["t", "normal", "none"]]
 

@@ -213,7 +213,7 @@ class Wasserstein:
 
     name: ClassVar[str] = "wasserstein"
     kind: ClassVar[Literal["distance"]] = "distance"
-    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    range: ClassVar[tuple[float, float | None]] = (0.0, None)
     symmetric: ClassVar[bool] = True
     distribution: ClassVar[Literal["none"]] = "none"
 

@@ -61,7 +61,7 @@ class _Chosen:
     grid: int = 32
 
     kind: ClassVar[Literal["distance"]] = "distance"
-    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    range: ClassVar[tuple[float, float | None]] = (0.0, None)
     symmetric: ClassVar[bool] = True
     distribution: ClassVar[Literal["none"]] = "none"
     chosen_only: ClassVar[bool] = True
