@@ -44,10 +44,10 @@ class ChannelTile:
         Whether all values are known to be zero: for a short cut, `values` are zeros then.
     row : int
         The channel's place in `statistics`.
-    name : str
-        The channel's name, for messages.
     statistics : ChannelStatistics
         Of some channels; with the summaries that this one needs in ``statistics.known``.
+    name : str
+        The channel's name, for messages.
     """
 
     core: Box
@@ -58,8 +58,8 @@ class ChannelTile:
     count: int
     empty: bool
     row: int
-    name: str
     statistics: ChannelStatistics
+    name: str = ""
 
     @property
     def inner(self) -> tuple[slice, slice]:
