@@ -14,8 +14,8 @@ def pairwise(
     stack: Any,
     measures: str | Sequence[Any] = ("pearson",),
     sigma: float | tuple[float, float] | Sequence[float] | None = None,
-    window: int = 16,
-    stride: int = 8,
+    window: int | None = None,
+    stride: int | None = None,
     contrast_floor: float = 1.0,
     significance: bool = True,
     mask: Any = None,
@@ -43,7 +43,7 @@ def pairwise(
         asks for several and adds a leading "sigma" dimension. For sparse counts 2 to 3 pixels.
     window, stride, contrast_floor
         Of the measures that have them and do not say otherwise, in pixels; see
-        `bigcorr.measures.NCC`.
+        `bigcorr.measures.NCC` (by default 16 and 8) and `bigcorr.measures.SSIM` (7 and 1).
     significance : bool
         Also give the standard deviation of each measure under independence.
     mask : "auto", array, DataArray or path, optional

@@ -47,6 +47,34 @@ MEASURES = {
         "everything below both peaks. Channels that peak in different places have negative "
         "values by construction, so it compares peaks and says nothing of chance.",
     ),
+    "ssim": Note(
+        "Are small windows of two channels alike in level, contrast and pattern, each channel "
+        "scaled to its own range? 1 is the same image.",
+        "which windows matter. All count alike, and where both channels are empty they are the "
+        "same, so sparse channels are alike whatever their pattern.",
+    ),
+    "lbp": Note(
+        "Do two channels have the same texture: do the same small patterns of brighter and "
+        "darker neighbours occur as often?",
+        "where a pattern lies. Two channels of the same texture in different places are alike.",
+    ),
+    "wasserstein": Note(
+        "How far, in pixels, would the mass of one channel have to be moved to lie as that of the "
+        "other? It is seen along lines from all sides.",
+        "anything finer than a cell of the grid, and how much there is in all: each channel is "
+        "scaled to the same total.",
+    ),
+    "sinkhorn": Note(
+        "How far, in pixels, would the mass of one channel have to be moved to lie as that of the "
+        "other, if the moves may be spread a little?",
+        "anything finer than a cell of the coarse grid. A channel is not quite at distance 0 from "
+        "itself.",
+    ),
+    "emd": Note(
+        "How far, in pixels, would the mass of one channel have to be moved to lie as that of the "
+        "other?",
+        "anything finer than a cell of the coarse grid, and how much there is in all.",
+    ),
     "ncc": Note(
         "Do two channels have the same shape inside small windows? Each window is freed of its "
         "own level and weighted by its contrast, so an empty background says nothing and a "
