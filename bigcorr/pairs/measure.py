@@ -127,7 +127,8 @@ class Measure(Protocol):
 
     A measure that wants to know more of each channel also has `summaries`, a tuple of `Summary`
     objects: they are in ``statistics.known`` in the pair pass and in `finalize`. One that is too
-    slow for all pairs has `chosen_only`, True: it is refused without ``against``.
+    slow for all pairs has `chosen_only`, True: it is refused without ``against``. One that scales
+    channels by their least and greatest value has `scales_by_range`, True: the result tells them.
     """
 
     name: ClassVar[str]

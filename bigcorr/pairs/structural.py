@@ -291,7 +291,7 @@ class SSIM:
 
     The range is that of the (blurred) pixels that the statistics pass looks at: all of them on
     rasters of up to 2 million pixels or 64 occupied blocks of 1024 x 1024, else those of 64
-    occupied blocks, evenly spread.
+    occupied blocks, evenly spread. The result holds them as ``minimum`` and ``maximum``.
 
     Of two sparse channels the empty windows count as equal: most values are near 1. Texture and
     level are compared, not only pattern; to find channels of the same pattern use `NCC`.
@@ -339,6 +339,11 @@ min_valid=0.5)
             raise InputError(f"use_sample_covariance: got {got!r}, takes true or false")
         if not 0 < self.min_valid <= 1:
             raise InputError(f"min_valid: got {self.min_valid!r}, takes a number in (0, 1]")
+
+    @property
+    def scales_by_range(self) -> bool:
+        """Whether the result is to tell the range of each channel."""
+        return self.data_range is None
 
     def features(self, raster: tuple[int, int]) -> Structures:
         return Structures(

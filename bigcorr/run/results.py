@@ -161,6 +161,11 @@ class PairResult:
         if self.sigmas is not None:
             sigmas = [np.nan if s is None else float(np.sqrt(s[0] * s[1])) for s in self.sigmas]
             out["sigma"] = (("sigma",), np.array(sigmas))
+        if any(getattr(measure, "scales_by_range", False) for measure in self.measures):
+            dims = ("other",) if self.sigmas is None else ("sigma", "other")
+            for name in ("minimum", "maximum"):
+                values = np.stack([getattr(blur.statistics, name) for blur in self.blurs])
+                out[name] = (dims, values[0] if self.sigmas is None else values)
         return out
 
     def all_attrs(self) -> dict[str, Any]:
@@ -208,6 +213,7 @@ def write_result(result: PairResult, path: Path, built: Path, job: dict[str, Any
         arrays = {}
         rows, columns = result.shape[-2:]
         tile = (max(1, min(rows, 1024)), max(1, min(columns, 1024)))
+        beside = " ".join(name for name in result.coords() if name not in result.dims)
         for name, attributes in result.variables().items():
             arrays[name] = store.create_array(
                 group,
@@ -217,7 +223,7 @@ def write_result(result: PairResult, path: Path, built: Path, job: dict[str, Any
                 chunks=(1,) * (len(result.shape) - 2) + tile,
                 dims=result.dims,
                 fill_value=np.nan,
-                attributes={**attributes, "coordinates": "count count_other"},
+                attributes={**attributes, "coordinates": beside},
             )
         for name, where, values in result.blocks():
             arrays[name][where] = values

@@ -179,6 +179,18 @@ def test_a_list_of_blurs_is_scaled_blur_by_blur():
     assert np.array_equal(several.sel(sigma=3.0).values, one.values)
 
 
+def test_the_result_tells_by_which_range_each_channel_was_scaled():
+    stack = np.random.default_rng(8).random((3, 40, 40))
+    found = bc.pairwise(stack, ["ssim"], against="c1", progress=False)
+    assert np.array_equal(found["minimum"].values, stack.min(axis=(1, 2)))
+    assert np.array_equal(found["maximum"].values, stack.max(axis=(1, 2)))
+    assert found["maximum"].dims == ("other",)
+    several = bc.pairwise(stack, ["ssim"], sigma=[1, 2], progress=False)
+    assert several["minimum"].dims == ("sigma", "other")
+    fixed = bc.pairwise(stack, [bc.measures.SSIM(data_range=1.0)], progress=False)
+    assert "minimum" not in fixed.coords
+
+
 def test_channels_that_miss_different_pixels_are_refused():
     stack = np.random.default_rng(7).normal(size=(3, 40, 40))
     stack[1, 5, 5] = np.nan
