@@ -2,7 +2,7 @@
 
 The sums of a window over one channel are made once for each channel, those over products for each
 pair. A patch is 32 x 128 window corners of the global grid: sums along y run from window to window
-and begin anew in every patch, sums along x go by the tree of `window_sums`. So the bits of a pair
+and begin anew in every patch, sums along x go by the tree of `row_sums`. So the bits of a pair
 do not depend on tiles, nor on the channels beside it. Arrays in, arrays out.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bigcorr.kernels.window_sums import Tree, sum_along_row
+from bigcorr.kernels.row_sums import Tree, sum_along_row
 
 PATCH = (32, 128)
 """Window corners, rows and columns, of a patch: a canonical unit, like the cells of `cells`."""
@@ -93,7 +93,7 @@ def make_room(window: int, tree: Tree) -> Room:
     pitch = -(-(PATCH[1] + window - 1) // 8) * 8
     size = ROWS * pitch
     return Room(
-        np.zeros((tree.depth.size, size)),
+        np.zeros((tree.levels, size)),
         np.empty(size - window + 1),
         np.empty(ROWS * PATCH[1]),
         np.empty(ROWS * PATCH[1]),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL, add_upper
+from bigcorr.kernels.row_sums import plan_tree
 from bigcorr.kernels.window_pairs import (
     PATCH,
     Channels,
@@ -28,7 +29,6 @@ from bigcorr.kernels.window_pairs import (
     make_room,
     ssim_pairs,
 )
-from bigcorr.kernels.window_sums import plan_tree
 from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Timer
 from bigcorr.pairs.products import mirror
 from bigcorr.pairs.selection import Selection
