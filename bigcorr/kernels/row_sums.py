@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bigcorr.kernels.vectors import LANES, load, store
+
 
 class Tree(NamedTuple):
     """The plan of the sums of a window.
@@ -49,74 +51,31 @@ def plan_tree(window: int) -> Tree:
 
 
 @njit(cache=True, nogil=True)
-def _add(a: NDArray[np.float64], b: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    for j in range(out.size):
-        out[j] = a[j] + b[j]
+def sum_along_rows(work: NDArray[np.float64], tree: Tree, n: int, out: NDArray[np.float64]) -> None:
+    """``out[j] = work[0, j] + ... + work[0, j + window - 1]`` for j below `n`, by the tree.
 
-
-@njit(cache=True, nogil=True)
-def _add_three(
-    a: NDArray[np.float64],
-    b: NDArray[np.float64],
-    c: NDArray[np.float64],
-    out: NDArray[np.float64],
-) -> None:
-    for j in range(out.size):
-        out[j] = (a[j] + b[j]) + c[j]
-
-
-@njit(cache=True, nogil=True)
-def _add_to(a: NDArray[np.float64], b: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    for j in range(out.size):
-        out[j] = (out[j] + a[j]) + b[j]
-
-
-@njit(cache=True, nogil=True)
-def sum_along_row(
-    work: NDArray[np.float64], tree: Tree, window: int, out: NDArray[np.float64]
-) -> None:
-    """``out[j] = work[0, j] + ... + work[0, j + window - 1]`` by the same tree.
-
-    `work` has a row a level, longer than `out` by ``window - 1`` at least; all but the first are
-    overwritten.
+    Parameters
+    ----------
+    work : (levels, at least n + window + 8) float64
+        The rows, which may stand one after the other; all but the first level are overwritten.
+    n : a multiple of 8
+    out : (at least n,) float64
+        What a window gathers across the end of a row is there as well.
     """
-    length = out.size + window - 1
+    size = work.shape[1]
+    flat = work.reshape(-1)
     third = 1
     for k in range(1, tree.levels):
-        length -= 2 * third
-        below = work[k - 1]
-        _add_three(
-            below[:length],
-            below[third : third + length],
-            below[2 * third : 2 * third + length],
-            work[k, :length],
-        )
+        below, at = (k - 1) * size, k * size
+        for j in range(0, size - 2 * third - LANES + 1, LANES):
+            i = below + j
+            store(flat, at + j, (load(flat, i) + load(flat, i + third)) + load(flat, i + 2 * third))
         third *= 3
-    _combine(work, tree.level, tree.start, out)
-
-
-@njit(cache=True, nogil=True)
-def _combine(
-    sums: NDArray[np.float64],
-    lines: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    out: NDArray[np.float64],
-) -> None:
-    """Add the terms of the window in their order, with few passes over `out`."""
-    n, count = out.size, lines.size
-    a = sums[lines[0], starts[0] : starts[0] + n]
-    if count == 1:
-        for j in range(n):
-            out[j] = a[j]
-        return
-    b = sums[lines[1], starts[1] : starts[1] + n]
-    if count % 2:
-        _add_three(a, b, sums[lines[2], starts[2] : starts[2] + n], out)
-        done = 3
-    else:
-        _add(a, b, out)
-        done = 2
-    for i in range(done, count, 2):
-        c = sums[lines[i], starts[i] : starts[i] + n]
-        d = sums[lines[i + 1], starts[i + 1] : starts[i + 1] + n]
-        _add_to(c, d, out)
+    level, start = tree.level, tree.start  # read out once: it is not free in a loop
+    terms = level.size
+    first = level[0] * size + start[0]
+    for j in range(0, n, LANES):
+        total = load(flat, first + j)
+        for t in range(1, terms):
+            total = total + load(flat, level[t] * size + start[t] + j)
+        store(out, j, total)

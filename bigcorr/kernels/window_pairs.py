@@ -15,7 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bigcorr.kernels.row_sums import Tree, sum_along_row
+from bigcorr.kernels.row_sums import Tree, sum_along_rows
+from bigcorr.kernels.vectors import LANES, fma, load, splat, store
 
 PATCH = (32, 128)
 """Window corners, rows and columns, of a patch: a canonical unit, like the cells of `cells`."""
@@ -48,7 +49,7 @@ class Corners(NamedTuple):
 class Channels(NamedTuple):
     """Some channels of a patch.
 
-    pixels : (channel, h, w) about the level of each
+    pixels : (channel, h * pitch) about the level of each, row by row
     level : (channel,)
     mean : (channel, windows) about the level
     spread : (channel, windows) variance + c2 / 2
@@ -64,10 +65,9 @@ class Channels(NamedTuple):
 
 def make_channels(count: int, window: int, stride: int) -> Channels:
     """Room for `count` channels of a patch."""
-    pixels = tuple(side + window - 1 for side in PATCH)
     windows = math.prod(-(-side // stride) for side in PATCH)
     return Channels(
-        np.empty((count, *pixels)),
+        np.empty((count, (PATCH[0] + window - 1) * _pitch(window))),
         np.empty(count),
         np.empty((count, windows)),
         np.empty((count, windows)),
@@ -75,13 +75,9 @@ def make_channels(count: int, window: int, stride: int) -> Channels:
     )
 
 
-class Room(NamedTuple):
-    """Working memory: a few rows of windows at a time, `pitch` apart."""
-
-    work: FloatArray
-    sums: FloatArray
-    picked: FloatArray
-    total: FloatArray
+def _pitch(window: int) -> int:
+    """Numbers from one row of pixels to the next: whole vectors."""
+    return -(-(PATCH[1] + window - 1) // LANES) * LANES
 
 
 def channel_bytes(window: int, stride: int) -> int:
@@ -89,39 +85,69 @@ def channel_bytes(window: int, stride: int) -> int:
     return sum(part.nbytes for part in make_channels(1, window, stride))
 
 
+class Room(NamedTuple):
+    """Working memory for some rows of windows at a time, `pitch` apart.
+
+    work : (levels, ROWS * pitch + a window) sums along y, and of 3, 9, ... of these
+    """
+
+    pitch: int
+    work: FloatArray
+    sums: FloatArray
+    picked: FloatArray
+    total: FloatArray
+
+
 def make_room(window: int, tree: Tree) -> Room:
-    pitch = -(-(PATCH[1] + window - 1) // 8) * 8
+    """Room for the sums of a pair at a time."""
+    pitch = _pitch(window)
     size = ROWS * pitch
     return Room(
-        np.zeros((tree.levels, size)),
-        np.empty(size - window + 1),
+        pitch,
+        np.zeros((tree.levels, size + window + LANES)),
+        np.empty(size),
         np.empty(ROWS * PATCH[1]),
         np.empty(ROWS * PATCH[1]),
     )
 
 
 @njit(cache=True, nogil=True)
-def _first_sums(a: FloatArray, b: FloatArray, top: int, window: int, out: FloatArray) -> None:
+def _sum_rows(
+    a: FloatArray, b: FloatArray, pitch: int, top: int, window: int, out: FloatArray
+) -> None:
     """Sums of products along y of the windows from row `top` on."""
-    n = out.size
-    for j in range(n):
-        out[j] = 0.0
-    for i in range(top, top + window):
-        x, y = a[i, :n], b[i, :n]
-        for j in range(n):
-            out[j] += x[j] * y[j]
+    for j in range(0, pitch, LANES):
+        total = splat(0.0)
+        for i in range(top * pitch + j, (top + window) * pitch + j, pitch):
+            total = fma(load(a, i), load(b, i), total)
+        store(out, j, total)
 
 
 @njit(cache=True, nogil=True)
-def _next_sums(
-    a: FloatArray, b: FloatArray, i: int, window: int, last: FloatArray, out: FloatArray
+def _slide_rows(
+    a: FloatArray,
+    b: FloatArray,
+    pitch: int,
+    top: int,
+    steps: int,
+    rows: int,
+    window: int,
+    last: FloatArray,
+    out: FloatArray,
 ) -> None:
-    """The same one row further down than row `i`, from the sums there."""
-    n = out.size
-    x, y = a[i + window, :n], b[i + window, :n]
-    u, v = a[i, :n], b[i, :n]
-    for j in range(n):
-        out[j] = (last[j] + x[j] * y[j]) - u[j] * v[j]
+    """The same of `rows` rows of windows, each `steps` further down, the first from row `top`.
+
+    last : the sums from row `top` on
+    """
+    for j in range(0, pitch, LANES):
+        total = load(last, j)
+        at = top * pitch + j
+        for row in range(rows):
+            for _ in range(steps):
+                new = at + window * pitch
+                total = fma(load(a, new), load(b, new), total) - load(a, at) * load(b, at)
+                at += pitch
+            store(out, row * pitch + j, total)
 
 
 @njit(cache=True, nogil=True)
@@ -132,37 +158,31 @@ def window_sums(
 
     Rows are asked for one after the other: the first goes on from the last of those before it.
     """
-    pitch, width = room.work.shape[1] // ROWS, a.shape[1]
-    end = min(row + ROWS, corners.tops.size)
-    band = room.work[0]
+    # What the tuples hold is read out once: it is not free in a loop.
+    pitch, tops, ends, starts = room.pitch, corners.tops, corners.ends, corners.places
+    band, sums, picked = room.work[0], room.sums, room.picked
+    end = min(row + ROWS, tops.size)
+    steps = tops[1] - tops[0] if tops.size > 1 else window
+    if 2 * steps >= window:
+        for r in range(row, end):
+            _sum_rows(a, b, pitch, tops[r], window, band[(r - row) * pitch :])
+    elif row == 0:
+        _sum_rows(a, b, pitch, tops[0], window, band)
+        _slide_rows(a, b, pitch, tops[0], steps, end - 1, window, band, band[pitch:])
+    else:
+        last = band[(ROWS - 1) * pitch :]
+        _slide_rows(a, b, pitch, tops[row - 1], steps, end - row, window, last, band)
+    sum_along_rows(room.work, tree, (end - row) * pitch, sums)
+    first = ends[row]
     for r in range(row, end):
-        at = (r - row) * pitch
-        line = band[at : at + width]
-        top = corners.tops[r]
-        before = corners.tops[r - 1] if r > 0 else -window
-        if 2 * (top - before) >= window:
-            _first_sums(a, b, top, window, line)
+        to, count, at = ends[r] - first, ends[r + 1] - ends[r], (r - row) * pitch
+        if count == PATCH[1]:
+            for k in range(0, PATCH[1], LANES):
+                store(picked, to + k, load(sums, at + k))
         else:
-            at = at - pitch if r > row else (ROWS - 1) * pitch
-            last = band[at : at + width]
-            for i in range(before, top):
-                _next_sums(a, b, i, window, last, line)
-                last = line
-    size = (end - row) * pitch - window + 1
-    sum_along_row(room.work, tree, window, room.sums[:size])
-    first = corners.ends[row]
-    for r in range(row, end):
-        start, stop = corners.ends[r] - first, corners.ends[r + 1] - first
-        out, at = room.picked[start:stop], (r - row) * pitch
-        if stop - start == PATCH[1]:
-            source = room.sums[at : at + PATCH[1]]
-            for k in range(PATCH[1]):
-                out[k] = source[k]
-        else:
-            places = corners.places[first + start : first + stop]
-            for k in range(out.size):
-                out[k] = room.sums[at + places[k]]
-    return room.picked[: corners.ends[end] - first]
+            for k in range(count):
+                picked[to + k] = sums[at + starts[first + to + k]]
+    return picked[: ends[end] - first]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -235,16 +255,18 @@ def load_channels(
     corners : Corners
     """
     pixels = out.pixels
-    height = min(pixels.shape[1], tiles.shape[1] - y0)
-    width = min(pixels.shape[2], tiles.shape[2] - x0)
-    ones = np.ones(pixels.shape[1:])
+    pitch = room.pitch
+    height = min(pixels.shape[1] // pitch, tiles.shape[1] - y0)
+    width = min(pitch, tiles.shape[2] - x0)
+    ones = np.ones(pixels.shape[1])
     rows = corners.tops.size
     for k in range(channels.size):
         c = channels[k]
         values = pixels[k]
         values[:] = 0.0
         for i in range(height):
-            source, target = tiles[c, y0 + i, x0 : x0 + width], values[i]
+            source = tiles[c, y0 + i, x0 : x0 + width]
+            target = values[i * pitch : i * pitch + width]
             for j in range(width):
                 target[j] = np.float64(source[j]) * factor[c]
         out.level[k] = level[c]
