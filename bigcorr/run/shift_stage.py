@@ -17,6 +17,7 @@ from bigcorr.errors import InputError
 from bigcorr.pairs.measure import ChannelStatistics, Features, Measure, Partial, Timer, matrices
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.pairs.shifts import add_draw, pieces, shift_vectors
+from bigcorr.pairs.summaries import idle
 from bigcorr.run.checkpoint import Arrays
 from bigcorr.run.loader import Loaded, TileLoader
 from bigcorr.run.passes import PairSpec, pair_unit
@@ -143,8 +144,10 @@ class ShiftFold:
         }
         for start in range(0, tile.shape[0], CHANNEL_CHUNK):
             rows = slice(start, min(start + CHANNEL_CHUNK, tile.shape[0]))
+            # What is made from summaries alone does not change from draw to draw.
+            moved = [m for m in self.measures if not idle([m.features(self.raster)])]
             for measure, value, turned in matrices(
-                self.measures, partials, self.raster, tile, rows, statistics
+                moved, partials, self.raster, tile, rows, statistics
             ):
                 add_draw(total, measure.name, rows, value, tile.shape)
                 if tile.mirrored and not measure.symmetric:
