@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from benchmarks.pairs import table
+from benchmarks.pair_by_pair import table
 
 
 @pytest.mark.parametrize("peer", ["ssim", "wasserstein", "esda"])

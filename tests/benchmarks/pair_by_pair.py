@@ -1,6 +1,6 @@
 """All pairs beside the pair-by-pair way of the libraries that people use for it today.
 
-    python tests/benchmarks/pairs.py --channels 64 --size 1024 --pairs 30
+    python tests/benchmarks/pair_by_pair.py --channels 64 --size 1024 --pairs 30
 
 Ours is the whole call of `bigcorr.pairwise` on an array in memory, without blur and significance;
 the others are called for some pairs one after the other and extrapolated to all, with what is
