@@ -16,7 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bigcorr.kernels.vectors import LANES, fma, load, splat, store
+from bigcorr.kernels.formulas import evaluate
+from bigcorr.kernels.vectors import LANES, fma, load, splat, store, transpose
 
 QUANTITIES = 5
 
@@ -82,6 +83,8 @@ def add_rows(
     tails: NDArray[np.float64],
     heads: NDArray[np.float64],
     sums: NDArray[np.float64],
+    out: NDArray[np.float64],
+    plane_out: int,
 ) -> None:
     """The sums along y of the windows that end with rows `first` to before `last`.
 
@@ -93,17 +96,19 @@ def add_rows(
         A row with which a block begins, after `first` or the same.
     heads : ndarray of float64, shape (5 * pitch,)
         The heads before row `first`; on return those with the last row.
-    sums : ndarray of float64, shape (5 * 8 * pitch,)
-        Plane by plane the sums, a row for each of at most eight rows. Windows that begin before
-        row 0 are left out.
+    sums : ndarray of float64, shape (5 * 8 * 8,)
+        Room to work in.
+    out : ndarray of float64, shape (5 * plane_out,)
+        Plane by plane the sums, for each column a vector of the windows that end with each of at
+        most eight rows; nothing if any of them begins before row 0.
     """
-    plane, step = room * pitch, LANES * pitch
+    plane, square = room * pitch, LANES * LANES
     nothing = splat(0.0)
     for j in range(0, n, LANES):
         a, b = load(heads, j), load(heads, j + pitch)
         c, d = load(heads, j + 2 * pitch), load(heads, j + 3 * pitch)
         e = load(heads, j + 4 * pitch)
-        slot, top, to, new = first % room, (first - window + 1) % room, j, begin
+        slot, top, to, new = first % room, (first - window + 1) % room, 0, begin
         for row in range(first, last):
             if row == new:
                 a, b, c, d, e = nothing, nothing, nothing, nothing, nothing
@@ -115,11 +120,11 @@ def add_rows(
             if row >= window - 1:
                 at = top * pitch + j
                 store(sums, to, a + load(tails, at))
-                store(sums, to + step, b + load(tails, at + plane))
-                store(sums, to + 2 * step, c + load(tails, at + 2 * plane))
-                store(sums, to + 3 * step, d + load(tails, at + 3 * plane))
-                store(sums, to + 4 * step, e + load(tails, at + 4 * plane))
-                to += pitch
+                store(sums, to + square, b + load(tails, at + plane))
+                store(sums, to + 2 * square, c + load(tails, at + 2 * plane))
+                store(sums, to + 3 * square, d + load(tails, at + 3 * plane))
+                store(sums, to + 4 * square, e + load(tails, at + 4 * plane))
+                to += LANES
             slot = slot + 1 if slot + 1 < room else 0
             top = top + 1 if top + 1 < room else 0
         store(heads, j, a)
@@ -127,6 +132,9 @@ def add_rows(
         store(heads, j + 2 * pitch, c)
         store(heads, j + 3 * pitch, d)
         store(heads, j + 4 * pitch, e)
+        if last >= window:
+            for k in range(QUANTITIES):
+                transpose(sums, k * square, LANES, out, k * plane_out + j * LANES, LANES)
 
 
 @njit(cache=True, nogil=True)
@@ -137,10 +145,12 @@ def sum_along(
     window: int,
     phase: int,
     tails: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    formula: int,
+    terms: NDArray[np.float64],
     out: NDArray[np.float64],
-    step: int,
 ) -> None:
-    """The sums along a row of vectors of the windows that begin with its first `n`.
+    """What a formula makes of the sums along a row of vectors, for windows from its first `n` on.
 
     Parameters
     ----------
@@ -150,8 +160,11 @@ def sum_along(
         How far into a block the first vector lies.
     tails : ndarray of float64, shape (at least 5 * window * 8,)
         Room to work in.
-    out : ndarray of float64, shape (5 * step,)
-        Plane by plane the sums.
+    weight : ndarray of float64, shape (n * 8,)
+        Of the windows.
+    formula, terms
+        See `formulas`.
+    out : ndarray of float64, shape (n * 8,)
     """
     length = n + window - 1
     edge = window * LANES
@@ -170,6 +183,10 @@ def sum_along(
             store(tails, at + 2 * edge, c)
             store(tails, at + 3 * edge, d)
             store(tails, at + 4 * edge, e)
+        # The last window has no tail. (Adding zeros for it would change no sum but -0.)
+        last = (begin - least) * LANES
+        for k in range(QUANTITIES):
+            store(tails, last + k * edge, nothing)
         a, b, c, d, e = nothing, nothing, nothing, nothing, nothing
         for i in range(begin, min(begin + window, length)):
             at = i * LANES
@@ -178,17 +195,8 @@ def sum_along(
             first = i - window + 1
             if first < 0:
                 continue
-            to = first * LANES
-            if first == begin:
-                store(out, to, a)
-                store(out, to + step, b)
-                store(out, to + 2 * step, c)
-                store(out, to + 3 * step, d)
-                store(out, to + 4 * step, e)
-            else:
-                at = (first - least) * LANES
-                store(out, to, a + load(tails, at))
-                store(out, to + step, b + load(tails, at + edge))
-                store(out, to + 2 * step, c + load(tails, at + 2 * edge))
-                store(out, to + 3 * step, d + load(tails, at + 3 * edge))
-                store(out, to + 4 * step, e + load(tails, at + 4 * edge))
+            at, to = (first - least) * LANES, first * LANES
+            f, g = a + load(tails, at), b + load(tails, at + edge)
+            h, p = c + load(tails, at + 2 * edge), d + load(tails, at + 3 * edge)
+            q = e + load(tails, at + 4 * edge)
+            store(out, to, evaluate(formula, terms, load(weight, to), f, g, h, p, q))

@@ -1,4 +1,4 @@
-"""Weighted sums over the window around every pixel of two padded tiles.
+"""A formula of weighted sums over the window around every pixel of two padded tiles.
 
 `ncc` and `ssim` are made of these sums: of the pixels of both tiles about an offset, of their
 product and of their squares, in float64, while rows stream through. A window counts all its pixels
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from bigcorr.kernels.block_sums import QUANTITIES, add_rows, add_tails, sum_along
 from bigcorr.kernels.finite import all_finite
 from bigcorr.kernels.fold import fold
+from bigcorr.kernels.formulas import evaluate
 from bigcorr.kernels.gaussian import blur_tile
-from bigcorr.kernels.rows import read_row, write_row
+from bigcorr.kernels.rows import raw_rows, raw_target, read_row, rows_of, write_row
 from bigcorr.kernels.scratch import kept
-from bigcorr.kernels.vectors import LANES, transpose
+from bigcorr.kernels.vectors import LANES, load, store, transpose
 from bigcorr.kernels.window_sums import count_windows
 
 PANEL = 256
@@ -88,6 +89,51 @@ def least_weight(whole: float, taps: NDArray[np.float64], min_valid: float) -> f
     return max(min_valid * whole, lightest)
 
 
+def map_windows(
+    pair: Pair,
+    window: int,
+    taps: NDArray[np.float64],
+    formula: int,
+    terms: tuple[float, ...],
+    weight: float | NDArray[np.float64],
+    origin: tuple[int, int],
+    out: NDArray[Any],
+) -> None:
+    """Write what a formula makes of the sums of every window.
+
+    Parameters
+    ----------
+    pair : Pair
+    window : int
+        Side in pixels.
+    taps : ndarray of float64, shape (window,)
+        Weights along both axes, or `EQUAL`.
+    formula, terms
+        See `formulas`.
+    weight : float or ndarray of float64, shape (h, w)
+        Of every window.
+    origin : (int, int)
+        Where the padded tiles begin on the raster: sums are taken in the order of its grid.
+    out : ndarray of float32 or float64, shape (h, w)
+    """
+    one = isinstance(weight, float)
+    _stream(
+        *raw_rows(pair.a),
+        *raw_rows(pair.b),
+        *pair.shape,
+        pair.offset_a,
+        pair.offset_b,
+        origin[0] % window,
+        origin[1] % window,
+        *rows_of(np.full((1, 1), weight) if one else np.asarray(weight)),
+        one,
+        formula,
+        np.array(terms, np.float64),
+        make_room(out.shape[1], window, taps),
+        *raw_target(out),
+    )
+
+
 class Room(NamedTuple):
     """What a kernel streams through: the window, and memory to work in.
 
@@ -101,8 +147,8 @@ class Room(NamedTuple):
     x, y : the pixels about their offsets.
     tails, heads, edge : see `block_sums`. With weights `tails` are the five products, each row in
         two slots, so that any window's rows stand there without a break.
-    sums, turned : the sums along y of eight rows, as rows and as vectors.
-    total : plane by plane, the sums of the windows of eight rows.
+    sums, turned : the sums along y, on their way to vectors and as vectors.
+    total : with weights, plane by plane the sums of the windows of eight rows.
     weight, values, lines : as vectors, the windows' weights and what is made of their sums, and
         rows on the way from or to vectors.
     """
@@ -153,9 +199,9 @@ def _sizes(
         "tails": QUANTITIES * slots * pitch * (2 if weighted else 1),
         "heads": QUANTITIES * pitch,
         "edge": QUANTITIES * window * LANES,
-        "sums": QUANTITIES * LANES * pitch,
+        "sums": QUANTITIES * LANES * (pitch if weighted else LANES),
         "turned": QUANTITIES * plane,
-        "total": QUANTITIES * step,
+        "total": QUANTITIES * step if weighted else 0,
         "weight": step,
         "values": step,
         "lines": LANES * pitch,
@@ -164,63 +210,81 @@ def _sizes(
 
 
 @njit(cache=True, nogil=True)
-def load_rows(
-    raw: NDArray[np.uint8],
-    item: int,
-    pitch: int,
-    begin: int,
-    offset: float,
+def _stream(
+    a: NDArray[np.uint8],
+    item_a: int,
+    pitch_a: int,
+    b: NDArray[np.uint8],
+    item_b: int,
+    pitch_b: int,
+    rows: int,
     columns: int,
-    first: int,
-    last: int,
+    offset_a: float,
+    offset_b: float,
+    phase_y: int,
+    phase_x: int,
+    weight: NDArray[np.float64],
+    pitch_w: int,
+    one: bool,
+    formula: int,
+    terms: NDArray[np.float64],
     room: Room,
-    out: NDArray[np.float64],
+    out: NDArray[np.uint8],
+    item_out: int,
+    pitch_out: int,
 ) -> None:
-    """Rows `first` to before `last` of a tile about its offset, each to its slot in `out`.
-
-    Parameters
-    ----------
-    raw, item, pitch
-        The tile as `raw_rows` gives it.
-    begin, columns : int
-        Its first column and how many there are.
-    """
-    for row in range(first, last):
-        slot = row % room.slots * room.pitch
-        read_row(raw, item, begin + row * pitch, offset, out[slot : slot + columns])
+    """The whole tile, one panel of columns after the other, each eight rows at a time."""
+    reach = room.window - 1
+    if one:
+        for j in range(room.weight.size):
+            room.weight[j] = weight[0]
+    for x0 in range(0, columns - reach, PANEL):
+        n = min(PANEL, columns - reach - x0)
+        phase = (phase_x + x0) % room.window
+        for y in range(-LANES, rows - reach, LANES):
+            # First all rows that end no window yet, then eight at a time.
+            first, last = y + reach if y >= 0 else 0, min(y + reach + LANES, rows)
+            for row in range(first, last):
+                slot = row % room.slots * room.pitch
+                x, y_ = room.x[slot : slot + n + reach], room.y[slot : slot + n + reach]
+                read_row(a, item_a, x0 + row * pitch_a, offset_a, x)
+                read_row(b, item_b, x0 + row * pitch_b, offset_b, y_)
+            _sum_rows(first, last, n + reach, phase_y, room)
+            if y < 0:
+                continue
+            if not one:
+                _take_weights(weight, pitch_w, y * pitch_w + x0, n, last - first, room)
+            if room.half.size:
+                _fold_along(n, formula, terms, room)
+            else:
+                sum_along(
+                    room.turned,
+                    room.plane,
+                    n,
+                    room.window,
+                    phase,
+                    room.edge,
+                    room.weight,
+                    formula,
+                    terms,
+                    room.values,
+                )
+            to = y * pitch_out + x0
+            _write_rows(out, item_out, pitch_out, to, n, last - first, room)
 
 
 @njit(cache=True, nogil=True)
-def take_rows(first: int, last: int, columns: int, phase_y: int, phase_x: int, room: Room) -> None:
-    """Take in rows that `load_rows` has loaded: as many as end no window, then eight at a time.
+def _sum_rows(first: int, last: int, columns: int, phase: int, room: Room) -> None:
+    """Take in rows: as many as end no window, then eight at a time.
 
-    ``room.total`` then holds the sums of the windows that end with them: x, y, x y, x x and y y.
-
-    Parameters
-    ----------
-    columns : int
-        Of the tile's panel, with its halo.
-    phase_y, phase_x : int
-        The panel's first row and column on the raster, modulo the window.
+    ``room.turned`` then holds the sums along y of the windows that end with them.
     """
-    pitch, window = room.pitch, room.window
-    n = columns - window + 1
-    if room.half.size:
-        _multiply_rows(first, last, columns, room)
-        if last >= window:
-            _fold_rows(first, columns, room)
-    else:
-        _add_blocks(first, last, columns, phase_y, room)
-    if last < window:
+    if not room.half.size:
+        _add_blocks(first, last, columns, phase, room)
         return
-    for k in range(QUANTITIES):
-        for j in range(0, columns, LANES):
-            at = k * LANES * pitch + j
-            transpose(room.sums, at, pitch, room.turned, k * room.plane + j * LANES, LANES)
-    if room.half.size:
-        _fold_along(n, room)
-    else:
-        sum_along(room.turned, room.plane, n, window, phase_x, room.edge, room.total, room.step)
+    _multiply_rows(first, last, columns, room)
+    if last >= room.window:
+        _fold_rows(first, columns, room)
 
 
 @njit(cache=True, nogil=True)
@@ -248,6 +312,8 @@ def _add_blocks(first: int, last: int, columns: int, phase: int, room: Room) -> 
         room.tails,
         room.heads,
         room.sums,
+        room.turned,
+        room.plane,
     )
 
 
@@ -293,19 +359,26 @@ def _fold_rows(first: int, columns: int, room: Room) -> None:
                 at = (2 * k * room.slots + middle + i) * pitch + j
                 to = (k * LANES + i) * pitch + j
                 fold(room.tails, at, pitch, room.half, radius, room.sums, to, pitch)
+            at = k * LANES * pitch + j
+            transpose(room.sums, at, pitch, room.turned, k * room.plane + j * LANES, LANES)
 
 
 @njit(cache=True, nogil=True)
-def _fold_along(n: int, room: Room) -> None:
-    radius = room.half.size - 1
+def _fold_along(n: int, formula: int, terms: NDArray[np.float64], room: Room) -> None:
+    radius, total, step = room.half.size - 1, room.total, room.step
     for k in range(QUANTITIES):
         for x in range(0, n, 4):
-            at, to = k * room.plane + (x + radius) * LANES, k * room.step + x * LANES
-            fold(room.turned, at, LANES, room.half, radius, room.total, to, LANES)
+            at, to = k * room.plane + (x + radius) * LANES, k * step + x * LANES
+            fold(room.turned, at, LANES, room.half, radius, total, to, LANES)
+    for at in range(0, n * LANES, LANES):
+        x, y, xy = load(total, at), load(total, at + step), load(total, at + 2 * step)
+        xx, yy = load(total, at + 3 * step), load(total, at + 4 * step)
+        values = evaluate(formula, terms, load(room.weight, at), x, y, xy, xx, yy)
+        store(room.values, at, values)
 
 
 @njit(cache=True, nogil=True)
-def take_weights(
+def _take_weights(
     weight: NDArray[np.float64], pitch: int, begin: int, n: int, count: int, room: Room
 ) -> None:
     """The weights of up to eight rows of windows from pixel `begin` on, as vectors."""
@@ -318,7 +391,7 @@ def take_weights(
 
 
 @njit(cache=True, nogil=True)
-def write_rows(
+def _write_rows(
     raw: NDArray[np.uint8], item: int, pitch: int, begin: int, n: int, count: int, room: Room
 ) -> None:
     """``room.values`` as up to eight rows of the result, from pixel `begin` on."""

@@ -21,10 +21,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels import moments
-from bigcorr.kernels.fused import fma
-from bigcorr.kernels.moments import EQUAL, PANEL, Room
-from bigcorr.kernels.rows import raw_rows, raw_target, rows_of
-from bigcorr.kernels.vectors import LANES
+from bigcorr.kernels.formulas import AGAIN, NCC
+from bigcorr.kernels.moments import EQUAL
+from bigcorr.kernels.rows import rows_of
 from bigcorr.kernels.window_sums import sliding_extreme
 
 CONDITION_FLOOR = 1e-8
@@ -33,7 +32,6 @@ CONDITION_FLOOR = 1e-8
 Sums in float64 are off by a few 1e-16 of the raw sum, so what stands has a few 1e-8 at worst.
 """
 
-_AGAIN = 2.0  # marks, in a map of values from -1 to 1, a window that has to be worked out again
 _BAND_BYTES = 8 * 2**20  # what a band of rows may take while constant windows are looked for
 
 
@@ -103,24 +101,13 @@ def ncc_tile(
     pair = moments.as_pair(a, b, offset_a, offset_b)
     whole, weight = moments.weight_of(pair, window, taps)
     floor = 0.0 if exact and not taps.size else CONDITION_FLOOR  # weights are not whole numbers
-    again = _ncc(
-        *raw_rows(pair.a),
-        *raw_rows(pair.b),
-        pair.shape[0],
-        pair.offset_a,
-        pair.offset_b,
-        origin[0] % window,
-        origin[1] % window,
-        *rows_of(np.full((1, 1), whole) if weight is None else weight),
-        weight is not None,
-        floor,
-        moments.make_room(shape[1], window, taps),
-        *raw_target(out),
-        shape[1],
+    terms = (floor,)
+    moments.map_windows(
+        pair, window, taps, NCC, terms, whole if weight is None else weight, origin, out
     )
     if weight is not None:
         out[weight < moments.least_weight(whole, taps, min_valid)] = np.nan
-    if again:
+    if floor and _marked(*rows_of(out), *shape):
         a, b = a.astype(pair.a.dtype, copy=False), b.astype(pair.a.dtype, copy=False)
         taps = taps if taps.size else np.ones(window)
         _work_out_again(a, b, window, taps, pair.valid is not None, out)
@@ -135,99 +122,16 @@ def work_bytes(tile: tuple[int, int], window: int, weighted: bool = False) -> in
     return sums + 6 * 8 * min(band, tile[0] + window) * (tile[1] + window)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _centred(n: float, sum_ab: float, sum_a: float, sum_b: float) -> float:
-    """``n * sum_ab - sum_a * sum_b``, rounded once where the two terms are close."""
-    p = n * sum_ab
-    q = sum_a * sum_b
-    return (p - q) + (fma(n, sum_ab, -p) - fma(sum_a, sum_b, -q))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _correlate(
-    weight: NDArray[np.float64],
-    sx: NDArray[np.float64],
-    sy: NDArray[np.float64],
-    sxy: NDArray[np.float64],
-    sxx: NDArray[np.float64],
-    syy: NDArray[np.float64],
-    floor: float,
-    out: NDArray[np.float64],
-) -> int:
-    """Correlations from the moments; how many windows have to be worked out again."""
-    again = 0
-    for j in range(out.size):
-        n = weight[j]
-        xx = _centred(n, sxx[j], sx[j], sx[j])
-        yy = _centred(n, syy[j], sy[j], sy[j])
-        xy = _centred(n, sxy[j], sx[j], sy[j])
-        r = xy / np.sqrt(xx * yy)
-        r = min(max(r, -1.0), 1.0)
-        sound = (xx > floor * (n * sxx[j])) & (yy > floor * (n * syy[j]))
-        flat = (sxx[j] == 0.0) | (syy[j] == 0.0) | (floor == 0.0)
-        out[j] = r if sound else (0.0 if flat else _AGAIN)
-    for j in range(out.size):
-        again += out[j] == _AGAIN
-    return again
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _ncc(
-    a: NDArray[np.uint8],
-    item_a: int,
-    pitch_a: int,
-    b: NDArray[np.uint8],
-    item_b: int,
-    pitch_b: int,
-    rows: int,
-    offset_a: float,
-    offset_b: float,
-    phase_y: int,
-    phase_x: int,
-    weight: NDArray[np.float64],
-    pitch_w: int,
-    weighted: bool,
-    floor: float,
-    room: Room,
-    out: NDArray[np.uint8],
-    item_out: int,
-    pitch_out: int,
-    width: int,
-) -> int:
-    """The whole tile, one panel of columns after the other, each streamed eight rows at a time."""
-    window, step = room.window, room.step
-    reach = window - 1
-    again = 0
-    if not weighted:
-        for j in range(room.weight.size):
-            room.weight[j] = weight[0]
-    for x0 in range(0, width, PANEL):
-        n = min(PANEL, width - x0)
-        phase = (phase_x + x0) % window
-        columns, size, total = n + reach, n * LANES, room.total
-        for y in range(-LANES, rows - reach, LANES):
-            # First all rows that end no window yet, then eight at a time.
-            first, last = y + reach if y >= 0 else 0, min(y + reach + LANES, rows)
-            moments.load_rows(a, item_a, pitch_a, x0, offset_a, columns, first, last, room, room.x)
-            moments.load_rows(b, item_b, pitch_b, x0, offset_b, columns, first, last, room, room.y)
-            moments.take_rows(first, last, columns, phase_y, phase, room)
-            if y < 0:
-                continue
-            if weighted:
-                moments.take_weights(weight, pitch_w, y * pitch_w + x0, n, last - first, room)
-            again += _correlate(
-                room.weight[:size],
-                total[:size],
-                total[step : step + size],
-                total[2 * step : 2 * step + size],
-                total[3 * step : 3 * step + size],
-                total[4 * step : 4 * step + size],
-                floor,
-                room.values[:size],
-            )
-            to = y * pitch_out + x0
-            moments.write_rows(out, item_out, pitch_out, to, n, last - first, room)
-    return again
+@njit(cache=True, nogil=True)
+def _marked(out: NDArray[np.float32], pitch: int, height: int, width: int) -> bool:
+    """Whether any window is to be worked out again."""
+    for y in range(height):
+        line, count = out[y * pitch : y * pitch + width], 0
+        for j in range(line.size):
+            count += line[j] == AGAIN
+        if count:
+            return True
+    return False
 
 
 def _work_out_again(
@@ -242,7 +146,7 @@ def _work_out_again(
     band = max(window, _BAND_BYTES // (a.itemsize * a.shape[1]))
     for y0 in range(0, out.shape[0], band):
         y1 = min(y0 + band, out.shape[0])
-        columns = np.flatnonzero((out[y0:y1] == _AGAIN).any(axis=0))
+        columns = np.flatnonzero((out[y0:y1] == AGAIN).any(axis=0))
         if columns.size == 0:
             continue
         x0, x1 = int(columns[0]), int(columns[-1]) + 1
@@ -256,7 +160,7 @@ def _work_out_again(
             constant = sliding_extreme(low, window, np.minimum) == sliding_extreme(
                 high, window, np.maximum
             )
-            part[constant & (part == _AGAIN)] = 0.0
+            part[constant & (part == AGAIN)] = 0.0
         _two_passes(a[box], b[box], taps, part)
 
 
@@ -268,7 +172,7 @@ def _two_passes(
     window = taps.size
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            if out[y, x] != _AGAIN:
+            if out[y, x] != AGAIN:
                 continue
             weight = base_a = base_b = sum_a = sum_b = 0.0
             for i in range(window):

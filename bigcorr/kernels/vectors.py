@@ -111,41 +111,40 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic
-def choose(typingctx: Any, first: Any, a: Any, b: Any) -> Any:
-    """`a` if `first`, else `b`: without a jump (only in compiled functions)."""
+def fms(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """``a * b - c`` in every lane, rounded once (only in compiled functions)."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.select(*args)
+        kind = ir.FunctionType(_VALUES, [_VALUES] * 3)
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f64")
+        return builder.call(function, [*args[:2], builder.fneg(args[2])])
 
-    return _VECTOR(types.boolean, _VECTOR, _VECTOR), codegen
+    return _VECTOR(_VECTOR, _VECTOR, _VECTOR), codegen
 
 
 @intrinsic
-def store_across(
-    typingctx: Any,
-    array: Any,
-    index: Any,
-    a: Any,
-    b: Any,
-    c: Any,
-    d: Any,
-    e: Any,
-    f: Any,
-    g: Any,
-    h: Any,
-) -> Any:
-    """The first lanes of eight vectors to ``array[index : index + 8]``, then their second, ...
+def root(typingctx: Any, x: Any) -> Any:
+    """The square root of every lane, rounded once (only in compiled functions)."""
 
-    Only in compiled functions.
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_VALUES, [_VALUES])
+        name = f"llvm.sqrt.v{LANES}f64"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+    return _VECTOR(_VECTOR), codegen
+
+
+@intrinsic
+def if_greater(typingctx: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
+    """Lane by lane `x` where ``a > b``, else `y`, as where either is NaN.
+
+    Both are worked out; there is no jump (only in compiled functions).
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        for i, row in enumerate(_across(builder, list(args[2:]))):
-            to = builder.add(args[1], args[1].type(i * LANES))
-            _store(context, builder, signature.args[0], args[0], to, row)
-        return context.get_dummy_value()
+        return builder.select(builder.fcmp_ordered(">", *args[:2]), *args[2:])
 
-    return types.none(array, types.intp, *[_VECTOR] * LANES), codegen
+    return _VECTOR(_VECTOR, _VECTOR, _VECTOR, _VECTOR), codegen
 
 
 def _across(builder: Any, rows: list[Any]) -> list[Any]:
@@ -164,49 +163,27 @@ def _across(builder: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
-@intrinsic
-def _plus(typingctx: Any, a: Any, b: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fadd(*args)
+def _define(symbol: Any, instruction: str) -> None:
+    """An operator of Python between two vectors: that instruction, lane by lane."""
 
-    return _VECTOR(_VECTOR, _VECTOR), codegen
+    @intrinsic
+    def apply(typingctx: Any, a: Any, b: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return getattr(builder, instruction)(*args)
 
+        return _VECTOR(_VECTOR, _VECTOR), codegen
 
-@intrinsic
-def _minus(typingctx: Any, a: Any, b: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fsub(*args)
-
-    return _VECTOR(_VECTOR, _VECTOR), codegen
-
-
-@intrinsic
-def _times(typingctx: Any, a: Any, b: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fmul(*args)
-
-    return _VECTOR(_VECTOR, _VECTOR), codegen
+    @overload(symbol, strict=False)
+    def typed(a: Any, b: Any) -> Any:
+        if a is _VECTOR and b is _VECTOR:
+            return lambda a, b: apply(a, b)
+        return None
 
 
-@overload(operator.add, strict=False)
-def _add(a: Any, b: Any) -> Any:
-    if a is _VECTOR and b is _VECTOR:
-        return lambda a, b: _plus(a, b)
-    return None
-
-
-@overload(operator.sub, strict=False)
-def _subtract(a: Any, b: Any) -> Any:
-    if a is _VECTOR and b is _VECTOR:
-        return lambda a, b: _minus(a, b)
-    return None
-
-
-@overload(operator.mul, strict=False)
-def _multiply(a: Any, b: Any) -> Any:
-    if a is _VECTOR and b is _VECTOR:
-        return lambda a, b: _times(a, b)
-    return None
+_define(operator.add, "fadd")
+_define(operator.sub, "fsub")
+_define(operator.mul, "fmul")
+_define(operator.truediv, "fdiv")
 
 
 @intrinsic

@@ -7,7 +7,7 @@ import pytest
 
 from bigcorr.kernels import moments
 from bigcorr.kernels.block_sums import sum_along
-from bigcorr.kernels.rows import raw_rows
+from bigcorr.kernels.formulas import SUM
 from bigcorr.kernels.vectors import LANES
 
 WINDOWS = [1, 2, 3, 5, 7, 8, 9, 16, 31, 85]
@@ -16,23 +16,11 @@ WINDOWS = [1, 2, 3, 5, 7, 8, 9, 16, 31, 85]
 def window_sums(
     a: np.ndarray, b: np.ndarray, window: int, origin: tuple[int, int] = (0, 0)
 ) -> np.ndarray:
-    """The five sums of every window, as a panel of a tile streams through."""
-    height, columns = a.shape
-    n = columns - window + 1
-    room = moments.make_room(n, window, moments.EQUAL)
-    out = np.empty((5, height - window + 1, n))
-    first, last = 0, window - 1
-    while first < height:
-        for tile, to in ((a, room.x), (b, room.y)):
-            moments.load_rows(*raw_rows(tile), 0, 0.0, columns, first, last, room, to)
-        phase = origin[0] % window, origin[1] % window
-        moments.take_rows(first, last, columns, *phase, room)
-        if last >= window:
-            y = max(first - window + 1, 0)
-            for k in range(5):
-                vectors = room.total[k * room.step : k * room.step + n * LANES].reshape(n, LANES)
-                out[k, y : last - window + 1] = vectors.T[: last - window + 1 - y]
-        first, last = last, min(last + LANES, height)
+    """The five sums of every window."""
+    pair = moments.as_pair(a, b, 0.0, 0.0)
+    out = np.empty((5, a.shape[0] - window + 1, a.shape[1] - window + 1))
+    for k in range(5):
+        moments.map_windows(pair, window, moments.EQUAL, SUM, (k,), 1.0, origin, out[k])
     return out
 
 
@@ -66,6 +54,9 @@ def test_a_part_has_the_bits_of_the_whole(window: int) -> None:
 def test_what_is_not_in_a_window_does_not_touch_it() -> None:
     x = np.ones((5, 30, LANES))
     x[:, 10] = 1e300
-    out = np.empty((5, 28, LANES))
-    sum_along(x.ravel(), 30 * LANES, 28, 3, 1, np.empty(5 * 3 * LANES), out.ravel(), 28 * LANES)
-    assert (np.delete(out, [8, 9, 10], axis=1) == 3).all()
+    room, out = np.empty(5 * 3 * LANES), np.empty((28, LANES))
+    weight = np.ones(28 * LANES)
+    for k in range(5):
+        terms = np.array([k], float)
+        sum_along(x.ravel(), 30 * LANES, 28, 3, 1, room, weight, SUM, terms, out.ravel())
+        assert (np.delete(out, [8, 9, 10], axis=0) == 3).all()
