@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bigcorr.kernels.fold import fold
 from bigcorr.kernels.fused import fma
-from bigcorr.kernels.rows import raw_rows, raw_target, read_row, write_row
+from bigcorr.kernels.rows import fetch_row, raw_rows, raw_target, read_row, write_row
 from bigcorr.kernels.scratch import kept
 from bigcorr.kernels.vectors import LANES, transpose
 
@@ -32,7 +32,7 @@ _SPARE = 64
 """Rows of sums that are held beside those in reach, so that they are seldom moved up."""
 _FEW = 4
 """Where at most one row in so many holds anything, the others are left out one by one."""
-_STRETCH = 128
+_STRETCH = 32
 """Pixels that are looked at together for whether any is not zero."""
 
 _NATIVE = frozenset(np.dtype(name) for name in ("uint8", "float32", "float64"))
@@ -158,7 +158,7 @@ def blur_tile_masked(
 def work_bytes(radius: tuple[int, int], height: int) -> int:
     """Bytes that `blur_tile` holds at most beside a padded tile of `height` rows and its result."""
     sums, lanes = _sizes(*radius)
-    return 8 * (sums + 2 * lanes + _GROUP * _PITCH + 2 * (sums // _PITCH) + 2 * height)
+    return 8 * (sums + 2 * lanes + _GROUP * _PITCH + 2 * (sums // _PITCH) + 2 * LANES)
 
 
 def _sizes(radius_y: int, radius_x: int) -> tuple[int, int]:
@@ -176,9 +176,9 @@ def _look_up(
     length: int,
     occupied: NDArray[np.int64],
 ) -> None:
-    """For each row from column `first` on, columns outside which it is zero; (0, 0): all of it."""
+    """For rows from pixel `first` on, columns outside which each is zero; (0, 0): all of it."""
     for y in range(occupied.shape[0]):
-        start = y * pitch + first
+        start = first + y * pitch
         if item == 8:
             _span(raw.view(np.float64)[start : start + length], occupied[y])
         elif item == 4:
@@ -189,15 +189,21 @@ def _look_up(
 
 @njit(cache=True, nogil=True)
 def _span(line: NDArray[Any], span: NDArray[np.int64]) -> None:
-    """Looked up by stretches, so a span may be some pixels too wide."""
-    lo, hi = line.size, 0
-    for start in range(0, line.size, _STRETCH):
-        part, count = line[start : start + _STRETCH], 0
-        for j in range(part.size):
-            count += part[j] != 0
-        if count:
-            lo, hi = min(lo, start), start + part.size
-    span[0], span[1] = min(lo, hi), hi
+    """Looked up by stretches, from either end to what is not empty: it may be some pixels wide."""
+    lo, hi = 0, line.size
+    while lo < hi and _is_empty(line[lo : min(lo + _STRETCH, hi)]):
+        lo += _STRETCH
+    while lo < hi and _is_empty(line[max(hi - _STRETCH, lo) : hi]):
+        hi -= _STRETCH
+    span[0], span[1] = min(lo, line.size), max(hi, min(lo, line.size))
+
+
+@njit(cache=True, nogil=True)
+def _is_empty(part: NDArray[Any]) -> bool:
+    count = 0
+    for j in range(part.size):
+        count += part[j] != 0
+    return count == 0
 
 
 def normalise(
@@ -245,10 +251,18 @@ def _sum_rows(
     """
     radius = half.size - 1
     length, step = hi - lo + 2 * radius, lanes.size // LANES
-    for i in range(count):
-        read_row(raw, item, begin + i * pitch + lo, 0.0, rows[i * step : i * step + length])
-    for x in range(0, length, LANES):
-        transpose(rows, x, step, lanes, x * LANES, LANES)
+    last = begin + lo + (LANES - 1) * pitch + -(-length // LANES) * LANES
+    if count == LANES and last * item <= raw.size:
+        if item == 8:
+            _turn(raw.view(np.float64), begin + lo, pitch, length, lanes)
+        elif item == 4:
+            _turn(raw.view(np.float32), begin + lo, pitch, length, lanes)
+        else:
+            _turn(raw, begin + lo, pitch, length, lanes)
+    else:
+        for i in range(count):
+            read_row(raw, item, begin + i * pitch + lo, 0.0, rows[i * step : i * step + length])
+        _turn(rows, 0, step, length, lanes)
     for x in range(0, hi - lo, 4):
         fold(lanes, (x + radius) * LANES, LANES, half, radius, rows, x * LANES, LANES)
     for x in range(0, hi - lo, LANES):
@@ -256,44 +270,69 @@ def _sum_rows(
 
 
 @njit(cache=True, nogil=True)
-def _sum_columns(
-    sums: NDArray[np.float64],
-    spans: NDArray[np.int64],
-    lines: int,
-    half: NDArray[np.float64],
-    total: NDArray[np.float64],
-) -> tuple[int, int]:
-    """The sums along y of the rows given, whose columns beyond `spans` are zero.
+def _turn(
+    flat: NDArray[Any], start: int, pitch: int, length: int, lanes: NDArray[np.float64]
+) -> None:
+    """Eight rows, and up to seven pixels more of each, as one row of vectors."""
+    for x in range(0, length, LANES):
+        transpose(flat, start + x, pitch, lanes, x * LANES, LANES)
 
-    Returns
-    -------
-    lo, hi : int
-        Columns that `total` now holds; the sums are zero elsewhere.
-    """
-    radius = half.size - 1
-    lo, hi, top, bottom, busy = _PANEL, 0, lines + 2 * radius, 0, 0
-    for y in range(lines + 2 * radius):
+
+@njit(cache=True, nogil=True)
+def _busy(spans: NDArray[np.int64]) -> tuple[int, int, int, int, int]:
+    """Columns outside which all rows are zero; the first and last row that is not, and how many."""
+    lo, hi, top, bottom, busy = _PANEL, 0, spans.shape[0], 0, 0
+    for y in range(spans.shape[0]):
         if spans[y, 0] < spans[y, 1]:
             lo, hi = min(lo, spans[y, 0]), max(hi, spans[y, 1])
             top, bottom = min(top, y), y
             busy += 1
-    if _FEW * busy < bottom + 1 - top:
-        for i in range(lines):
-            target = total[i * _PITCH + lo : i * _PITCH + hi]
-            _clear(target)
-            for k in range(radius + 1):
-                before, after = radius + i - k, radius + i + k
-                if spans[before, 0] < spans[before, 1] or spans[after, 0] < spans[after, 1]:
-                    above = sums[before * _PITCH + lo : before * _PITCH + hi]
-                    below = sums[after * _PITCH + lo : after * _PITCH + hi]
-                    _add_pair(above, below, half[k] if k else half[0] / 2, target)
-        return lo, hi
+    return lo, hi, top, bottom, busy
+
+
+@njit(cache=True, nogil=True)
+def _fold_columns(
+    sums: NDArray[np.float64],
+    lo: int,
+    hi: int,
+    top: int,
+    bottom: int,
+    lines: int,
+    half: NDArray[np.float64],
+    out: NDArray[Any],
+    to: int,
+    pitch: int,
+) -> None:
+    """The sums along y of `lines` rows, whose supports are zero above `top` and below `bottom`."""
+    radius = half.size - 1
     for j in range(lo, hi, LANES):
         for i in range(0, lines, 4):
             middle = radius + i
             far = min(radius, max(0, middle + 3 - top, bottom - middle))  # beyond it all is zero
-            fold(sums, middle * _PITCH + j, _PITCH, half, far, total, i * _PITCH + j, _PITCH)
-    return lo, hi
+            fold(sums, middle * _PITCH + j, _PITCH, half, far, out, to + i * pitch + j, pitch)
+
+
+@njit(cache=True, nogil=True)
+def _add_columns(
+    sums: NDArray[np.float64],
+    spans: NDArray[np.int64],
+    lo: int,
+    hi: int,
+    lines: int,
+    half: NDArray[np.float64],
+    total: NDArray[np.float64],
+) -> None:
+    """The same where few rows hold anything, which alone are taken."""
+    radius = half.size - 1
+    for i in range(lines):
+        target = total[i * _PITCH + lo : i * _PITCH + hi]
+        _clear(target)
+        for k in range(radius + 1):
+            before, after = radius + i - k, radius + i + k
+            if spans[before, 0] < spans[before, 1] or spans[after, 0] < spans[after, 1]:
+                above = sums[before * _PITCH + lo : before * _PITCH + hi]
+                below = sums[after * _PITCH + lo : after * _PITCH + hi]
+                _add_pair(above, below, half[k] if k else half[0] / 2, target)
 
 
 @njit(cache=True, nogil=True)
@@ -332,11 +371,10 @@ def _blur(
     for i in range(room):
         spans[i, 1] = _PITCH
     total = np.empty(_GROUP * _PITCH)
-    occupied = np.empty((height, 2), np.int64)
+    occupied = np.empty((LANES, 2), np.int64)
     for x0 in range(0, width, _PANEL):
         n = min(_PANEL, width - x0)
         top = held = done = 0
-        _look_up(raw, item, pitch, x0, n + reach_x, occupied)
         for y0 in range(0, height, LANES):
             y1 = min(y0 + LANES, height)
             if held + LANES > room:
@@ -344,11 +382,14 @@ def _blur(
                 for i in range(held - shift):
                     _move_row(sums, spans, i + shift, i)
                 top, held = done, held - shift
+            for y in range(y1, min(y1 + LANES, height)):
+                fetch_row(raw, item, y * pitch + x0, n + reach_x)
             lo, hi = n, 0
-            for y in range(y0, y1):
-                if occupied[y, 0] < occupied[y, 1]:
-                    lo = min(lo, max(occupied[y, 0] - reach_x, 0) // LANES * LANES)
-                    hi = max(hi, min(occupied[y, 1], n))
+            _look_up(raw, item, pitch, y0 * pitch + x0, n + reach_x, occupied[: y1 - y0])
+            for first, last in occupied[: y1 - y0]:
+                if first < last:
+                    lo = min(lo, max(first - reach_x, 0) // LANES * LANES)
+                    hi = max(hi, min(last, n))
             if lo < hi:
                 begin = y0 * pitch + x0
                 part = sums[held * _PITCH :]
@@ -362,7 +403,7 @@ def _blur(
                 if lo < hi:
                     _clear(line[before : min(lo, behind)])
                     _clear(line[hi : max(-(-hi // LANES) * LANES, behind)])
-                    holds = y0 + i >= y1 or occupied[y0 + i, 0] < occupied[y0 + i, 1]
+                    holds = y0 + i >= y1 or occupied[i, 0] < occupied[i, 1]
                     spans[held + i, 0], spans[held + i, 1] = lo, hi if holds else lo
                 elif y0 + i < y1:
                     _clear(line[before:behind])
@@ -372,13 +413,27 @@ def _blur(
                 lines = min(_GROUP, height - reach_y - done)
                 if done + lines + reach_y > y1:
                     break
-                first = done - top
-                lo, hi = _sum_columns(sums[first * _PITCH :], spans[first:], lines, half_y, total)
-                for i in range(lines):
-                    line = total[i * _PITCH : i * _PITCH + n]
-                    _clear(line[:lo])
-                    _clear(line[max(lo, hi) :])
-                    write_row(line, out, item_out, (done + i) * pitch_out + x0)
+                part = sums[(done - top) * _PITCH :]
+                near = spans[done - top : done - top + lines + reach_y]
+                lo, hi, above, below, busy = _busy(near)
+                few, to = _FEW * busy < below + 1 - above, done * pitch_out + x0
+                if not few and lo == 0 and hi == n and n % LANES == 0 and lines % 4 == 0:
+                    if item_out == 8:
+                        wide = out.view(np.float64)
+                        _fold_columns(part, 0, n, above, below, lines, half_y, wide, to, pitch_out)
+                    else:
+                        thin = out.view(np.float32)
+                        _fold_columns(part, 0, n, above, below, lines, half_y, thin, to, pitch_out)
+                else:
+                    if few:
+                        _add_columns(part, near, lo, hi, lines, half_y, total)
+                    else:
+                        _fold_columns(part, lo, hi, above, below, lines, half_y, total, 0, _PITCH)
+                    for i in range(lines):
+                        line = total[i * _PITCH : i * _PITCH + n]
+                        _clear(line[:lo])
+                        _clear(line[max(lo, hi) :])
+                        write_row(line, out, item_out, to + i * pitch_out)
                 done += lines
 
 

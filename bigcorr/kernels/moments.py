@@ -19,7 +19,7 @@ from bigcorr.kernels.finite import all_finite
 from bigcorr.kernels.fold import fold
 from bigcorr.kernels.formulas import evaluate
 from bigcorr.kernels.gaussian import blur_tile
-from bigcorr.kernels.rows import raw_rows, raw_target, read_row, rows_of, write_row
+from bigcorr.kernels.rows import fetch_row, raw_rows, raw_target, read_row, rows_of, write_row
 from bigcorr.kernels.scratch import kept
 from bigcorr.kernels.vectors import LANES, load, store, transpose
 from bigcorr.kernels.window_sums import count_windows
@@ -249,6 +249,9 @@ def _stream(
                 x, y_ = room.x[slot : slot + n + reach], room.y[slot : slot + n + reach]
                 read_row(a, item_a, x0 + row * pitch_a, offset_a, x)
                 read_row(b, item_b, x0 + row * pitch_b, offset_b, y_)
+            for row in range(last, min(last + LANES, rows)):
+                fetch_row(a, item_a, x0 + row * pitch_a, n + reach)
+                fetch_row(b, item_b, x0 + row * pitch_b, n + reach)
             _sum_rows(first, last, n + reach, phase_y, room)
             if y < 0:
                 continue

@@ -50,9 +50,17 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
 
 
 def _load(context: Any, builder: Any, array: Any, value: Any, index: Any) -> Any:
+    return _widen(builder, array, _load_as_is(context, builder, array, value, index))
+
+
+def _load_as_is(context: Any, builder: Any, array: Any, value: Any, index: Any) -> Any:
     held = ir.VectorType(context.get_data_type(array.dtype), LANES)
     values = builder.load(_address(context, builder, array, value, index, held))
     values.align = array.dtype.bitwidth // 8
+    return values
+
+
+def _widen(builder: Any, array: Any, values: Any) -> Any:
     if array.dtype == types.float64:
         return values
     if array.dtype == types.float32:
@@ -202,12 +210,11 @@ def transpose(
         def line(start: Any, pitch: Any, i: int) -> Any:
             return builder.add(start, builder.mul(pitch, pitch.type(i)))
 
-        rows = [
-            _load(context, builder, from_array, source, line(at, pitch, i)) for i in range(LANES)
-        ]
-        rows = _across(builder, rows)
-        for i in range(LANES):
-            _store(context, builder, to_array, target, line(to, step, i), rows[i])
+        starts = [line(at, pitch, i) for i in range(LANES)]
+        rows = [_load_as_is(context, builder, from_array, source, start) for start in starts]
+        for i, row in enumerate(_across(builder, rows)):
+            wide = _widen(builder, from_array, row)
+            _store(context, builder, to_array, target, line(to, step, i), wide)
         return context.get_dummy_value()
 
     number = types.intp
