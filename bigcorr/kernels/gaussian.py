@@ -32,8 +32,8 @@ _SPARE = 64
 """Rows of sums that are held beside those in reach, so that they are seldom moved up."""
 _FEW = 4
 """Where at most one row in so many holds anything, the others are left out one by one."""
-_STRETCH = 32
-"""Pixels that are looked at together for whether any is not zero."""
+_STRETCH = 128
+"""Bytes that are looked at together for whether any is not zero."""
 
 _NATIVE = frozenset(np.dtype(name) for name in ("uint8", "float32", "float64"))
 """Dtypes that loops are compiled for; others take the smallest float that holds their values."""
@@ -176,34 +176,39 @@ def _look_up(
     length: int,
     occupied: NDArray[np.int64],
 ) -> None:
-    """For rows from pixel `first` on, columns outside which each is zero; (0, 0): all of it."""
+    """For rows from pixel `first` on, columns outside which each is zero; (0, 0): all of it.
+
+    Looked up by stretches of bytes, from either end to what is not empty: some pixels wide.
+    """
     for y in range(occupied.shape[0]):
-        start = first + y * pitch
-        if item == 8:
-            _span(raw.view(np.float64)[start : start + length], occupied[y])
-        elif item == 4:
-            _span(raw.view(np.float32)[start : start + length], occupied[y])
-        else:
-            _span(raw[start : start + length], occupied[y])
+        start = (first + y * pitch) * item
+        lo, hi = start, start + length * item
+        while lo < hi and _is_empty(raw[lo : min(lo + _STRETCH, hi)]):
+            lo += _STRETCH
+        while lo < hi and _is_empty(raw[max(hi - _STRETCH, lo) : hi]):
+            hi -= _STRETCH
+        some = lo < hi
+        occupied[y, 0] = (lo - start) // item if some else 0
+        occupied[y, 1] = (hi - start) // item if some else 0
 
 
 @njit(cache=True, nogil=True)
-def _span(line: NDArray[Any], span: NDArray[np.int64]) -> None:
-    """Looked up by stretches, from either end to what is not empty: it may be some pixels wide."""
-    lo, hi = 0, line.size
-    while lo < hi and _is_empty(line[lo : min(lo + _STRETCH, hi)]):
-        lo += _STRETCH
-    while lo < hi and _is_empty(line[max(hi - _STRETCH, lo) : hi]):
-        hi -= _STRETCH
-    span[0], span[1] = min(lo, line.size), max(hi, min(lo, line.size))
-
-
-@njit(cache=True, nogil=True)
-def _is_empty(part: NDArray[Any]) -> bool:
-    count = 0
+def _is_empty(part: NDArray[np.uint8]) -> bool:
+    bits = 0
     for j in range(part.size):
-        count += part[j] != 0
-    return count == 0
+        bits |= part[j]
+    return bits == 0
+
+
+@njit(cache=True, nogil=True)
+def _reached(occupied: NDArray[np.int64], reach: int, n: int) -> tuple[int, int]:
+    """Of `n` columns of sums along rows, those outside which all are zero, from a multiple of 8."""
+    lo, hi = n, 0
+    for first, last in occupied:
+        if first < last:
+            lo = min(lo, max(first - reach, 0) // LANES * LANES)
+            hi = max(hi, min(last, n))
+    return lo, hi
 
 
 def normalise(
@@ -263,8 +268,9 @@ def _sum_rows(
         for i in range(count):
             read_row(raw, item, begin + i * pitch + lo, 0.0, rows[i * step : i * step + length])
         _turn(rows, 0, step, length, lanes)
+    line = np.int64(LANES)
     for x in range(0, hi - lo, 4):
-        fold(lanes, (x + radius) * LANES, LANES, half, radius, rows, x * LANES, LANES)
+        fold(lanes, (x + radius) * line, line, half, radius, rows, x * line, line)
     for x in range(0, hi - lo, LANES):
         transpose(rows, x * LANES, LANES, sums, lo + x, _PITCH)
 
@@ -304,12 +310,12 @@ def _fold_columns(
     pitch: int,
 ) -> None:
     """The sums along y of `lines` rows, whose supports are zero above `top` and below `bottom`."""
-    radius = half.size - 1
+    radius, line = half.size - 1, np.int64(_PITCH)
     for j in range(lo, hi, LANES):
         for i in range(0, lines, 4):
             middle = radius + i
             far = min(radius, max(0, middle + 3 - top, bottom - middle))  # beyond it all is zero
-            fold(sums, middle * _PITCH + j, _PITCH, half, far, out, to + i * pitch + j, pitch)
+            fold(sums, middle * line + j, line, half, far, out, to + i * pitch + j, pitch)
 
 
 @njit(cache=True, nogil=True)
@@ -384,12 +390,9 @@ def _blur(
                 top, held = done, held - shift
             for y in range(y1, min(y1 + LANES, height)):
                 fetch_row(raw, item, y * pitch + x0, n + reach_x)
-            lo, hi = n, 0
-            _look_up(raw, item, pitch, y0 * pitch + x0, n + reach_x, occupied[: y1 - y0])
-            for first, last in occupied[: y1 - y0]:
-                if first < last:
-                    lo = min(lo, max(first - reach_x, 0) // LANES * LANES)
-                    hi = max(hi, min(last, n))
+            near = occupied[: y1 - y0]
+            _look_up(raw, item, pitch, y0 * pitch + x0, n + reach_x, near)
+            lo, hi = _reached(near, reach_x, n)
             if lo < hi:
                 begin = y0 * pitch + x0
                 part = sums[held * _PITCH :]
@@ -417,18 +420,28 @@ def _blur(
                 near = spans[done - top : done - top + lines + reach_y]
                 lo, hi, above, below, busy = _busy(near)
                 few, to = _FEW * busy < below + 1 - above, done * pitch_out + x0
-                if not few and lo == 0 and hi == n and n % LANES == 0 and lines % 4 == 0:
-                    if item_out == 8:
-                        wide = out.view(np.float64)
-                        _fold_columns(part, 0, n, above, below, lines, half_y, wide, to, pitch_out)
-                    else:
-                        thin = out.view(np.float32)
-                        _fold_columns(part, 0, n, above, below, lines, half_y, thin, to, pitch_out)
+                start, whole = np.int64(0), lo == 0 and hi == n and not few
+                if whole and item_out == 4 and n % LANES == 0 and lines % 4 == 0:
+                    target = out.view(np.float32)
+                    _fold_columns(
+                        part, start, n, above, below, lines, half_y, target, to, pitch_out
+                    )
                 else:
                     if few:
                         _add_columns(part, near, lo, hi, lines, half_y, total)
                     else:
-                        _fold_columns(part, lo, hi, above, below, lines, half_y, total, 0, _PITCH)
+                        _fold_columns(
+                            part,
+                            lo,
+                            hi,
+                            above,
+                            below,
+                            lines,
+                            half_y,
+                            total,
+                            start,
+                            np.int64(_PITCH),
+                        )
                     for i in range(lines):
                         line = total[i * _PITCH : i * _PITCH + n]
                         _clear(line[:lo])

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bigcorr.kernels.lbp_circle import METHODS, Circle, Method, circle
 from bigcorr.kernels.lbp_codes import code_table, encode
-from bigcorr.kernels.rows import rows_of
+from bigcorr.kernels.rows import raw_target
 from bigcorr.kernels.scratch import kept
 from bigcorr.tiles import Shape
 
@@ -83,7 +83,7 @@ def lbp_tile(
         kept(slots * k * panel, "lbp ring").reshape(slots, k, panel),
         kept(panel, "lbp patterns").view(np.uint64),
         kept(2 * panel, "lbp moments").reshape(2, panel),
-        *rows_of(out),
+        *raw_target(out),
     )
     return out
 
@@ -161,11 +161,25 @@ def _variance(
     points: int,
     total: NDArray[np.float64],
     squares: NDArray[np.float64],
-    out: NDArray[Any],
+    out: NDArray[np.float64],
 ) -> None:
     for j in range(out.size):
         variance = (squares[j] - (total[j] * total[j]) / points) / points
         out[j] = variance if variance != 0.0 else np.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _write(codes: NDArray[np.uint64], out: NDArray[np.uint8], item: int, start: int) -> None:
+    """Codes to the pixels from number `start` on, of unsigned integers of `item` bytes."""
+    stop = start + codes.size
+    if item == 1:
+        _store(codes, out[start:stop])
+    elif item == 2:
+        _store(codes, out.view(np.uint16)[start:stop])
+    elif item == 4:
+        _store(codes, out.view(np.uint32)[start:stop])
+    else:
+        _store(codes, out.view(np.uint64)[start:stop])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -189,7 +203,8 @@ def _lbp(
     ring: NDArray[np.float64],
     pattern_row: NDArray[np.uint64],
     moment_rows: NDArray[np.float64],
-    out: NDArray[Any],
+    out: NDArray[np.uint8],
+    item: int,
     pitch: int,
 ) -> None:
     """The whole tile, one panel of columns after the other, each streamed row by row."""
@@ -235,9 +250,9 @@ def _lbp(
                     _add(top, bottom, fraction, total, squares)
                 else:
                     _compare(top, bottom, fraction, centre, np.uint64(1) << np.uint64(i), patterns)
-            line = out[y * pitch + x0 : y * pitch + x0 + n]
+            to = y * pitch + x0
             if method == 4:
-                _variance(points, total, squares, line)
+                _variance(points, total, squares, out.view(np.float64)[to : to + n])
             else:
                 encode(patterns, method, points, table)
-                _store(patterns, line)
+                _write(patterns, out, item, to)

@@ -368,11 +368,11 @@ def _fold_rows(first: int, columns: int, room: Room) -> None:
 
 @njit(cache=True, nogil=True)
 def _fold_along(n: int, formula: int, terms: NDArray[np.float64], room: Room) -> None:
-    radius, total, step = room.half.size - 1, room.total, room.step
+    radius, total, step, line = room.half.size - 1, room.total, room.step, np.int64(LANES)
     for k in range(QUANTITIES):
         for x in range(0, n, 4):
             at, to = k * room.plane + (x + radius) * LANES, k * step + x * LANES
-            fold(room.turned, at, LANES, room.half, radius, total, to, LANES)
+            fold(room.turned, at, line, room.half, radius, total, to, line)
     for at in range(0, n * LANES, LANES):
         x, y, xy = load(total, at), load(total, at + step), load(total, at + 2 * step)
         xx, yy = load(total, at + 3 * step), load(total, at + 4 * step)

@@ -84,7 +84,7 @@ def raw_rows(image: NDArray[Any]) -> tuple[NDArray[np.uint8], int, int]:
 
 
 def raw_target(image: NDArray[Any]) -> tuple[NDArray[np.uint8], int, int]:
-    """The same of an array of float32 or float64 to be written to, which is never copied."""
+    """The same of an array to be written to, which is never copied."""
     flat, pitch = target_rows(image)
     return flat.view(np.uint8), image.itemsize, pitch
 
