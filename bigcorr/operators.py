@@ -213,13 +213,15 @@ class GaussianBlur:
         return gaussian_taps(y, self.truncate), gaussian_taps(x, self.truncate)
 
     def tile(self, *layers: Layer, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        from bigcorr.kernels.gaussian import blur_tile, blur_tile_masked
+        from bigcorr.kernels.gaussian import blur_finite, blur_tile, blur_tile_masked
 
         (layer,) = layers
         pixels = layer.pixels
         if out is None:
             shape = [n - 2 * r for n, r in zip(pixels.shape, self.halo, strict=True)]
             out = np.empty(shape, self.out_dtype(pixels.dtype))
+        if layer.nodata is None and layer.valid is None and blur_finite(pixels, *self.taps(), out):
+            return out
         missing = missing_pixels(layer)
         if missing is None:
             return blur_tile(pixels, *self.taps(), out=out)

@@ -85,7 +85,7 @@ def add_rows(
     sums: NDArray[np.float64],
     out: NDArray[np.float64],
     plane_out: int,
-) -> None:
+) -> bool:
     """The sums along y of the windows that end with rows `first` to before `last`.
 
     Parameters
@@ -101,9 +101,15 @@ def add_rows(
     out : ndarray of float64, shape (5 * plane_out,)
         Plane by plane the sums, for each column a vector of the windows that end with each of at
         most eight rows; nothing if any of them begins before row 0.
+
+    Returns
+    -------
+    bool
+        Whether all pixels of the rows are finite, as their sums of squares show.
     """
     plane, square = room * pitch, LANES * LANES
     nothing = splat(0.0)
+    odd = nothing
     for j in range(0, n, LANES):
         a, b = load(heads, j), load(heads, j + pitch)
         c, d = load(heads, j + 2 * pitch), load(heads, j + 3 * pitch)
@@ -111,6 +117,7 @@ def add_rows(
         slot, top, to, new = first % room, (first - window + 1) % room, 0, begin
         for row in range(first, last):
             if row == new:
+                odd = odd + ((d - d) + (e - e))  # NaN where they are not finite
                 a, b, c, d, e = nothing, nothing, nothing, nothing, nothing
                 new += window
             at = slot * pitch + j
@@ -127,6 +134,7 @@ def add_rows(
                 to += LANES
             slot = slot + 1 if slot + 1 < room else 0
             top = top + 1 if top + 1 < room else 0
+        odd = odd + ((d - d) + (e - e))
         store(heads, j, a)
         store(heads, j + pitch, b)
         store(heads, j + 2 * pitch, c)
@@ -135,6 +143,11 @@ def add_rows(
         if last >= window:
             for k in range(QUANTITIES):
                 transpose(sums, k * square, LANES, out, k * plane_out + j * LANES, LANES)
+    store(sums, 0, odd)
+    finite = True
+    for i in range(LANES):
+        finite &= sums[i] == 0.0
+    return finite
 
 
 @njit(cache=True, nogil=True)

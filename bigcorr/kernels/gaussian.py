@@ -92,15 +92,36 @@ def blur_tile(
     array([[1., 1., 1., 1.],
            [1., 1., 1., 1.]])
     """
+    if out is None:
+        out = np.empty(
+            [n - taps.size + 1 for n, taps in zip(padded.shape, (taps_y, taps_x), strict=True)]
+        )
+    blur_finite(padded, taps_y, taps_x, out, anyway=True)
+    return out
+
+
+def blur_finite(
+    padded: NDArray[Any],
+    taps_y: NDArray[np.float64],
+    taps_x: NDArray[np.float64],
+    out: NDArray[Any],
+    *,
+    anyway: bool = False,
+) -> bool:
+    """`blur_tile` if all pixels are finite, as most tiles turn out to be while they are blurred.
+
+    Returns
+    -------
+    bool
+        False if a pixel is not; `out` is then half written, unless it was to be done `anyway`.
+    """
     radius_y, radius_x = taps_y.size // 2, taps_x.size // 2
     shape = padded.shape[0] - 2 * radius_y, padded.shape[1] - 2 * radius_x
-    if out is None:
-        out = np.empty(shape)
     if padded.dtype not in _NATIVE:
         small = padded.dtype.itemsize <= 2
         padded = padded.astype(np.float32 if small else np.float64)
     sums, lanes = _sizes(radius_y, radius_x)
-    _blur(
+    finite = _blur(
         *raw_rows(padded),
         padded.shape[0],
         taps_y[radius_y:],
@@ -110,8 +131,9 @@ def blur_tile(
         kept(lanes, "gaussian rows"),
         *raw_target(out),
         shape[1],
+        anyway,
     )
-    return out
+    return bool(finite)
 
 
 def blur_tile_masked(
@@ -365,7 +387,8 @@ def _blur(
     item_out: int,
     pitch_out: int,
     width: int,
-) -> None:
+    anyway: bool,
+) -> bool:
     """Both passes, one panel of columns after the other, eight rows at a time.
 
     `sums` holds the sums along x from row `top` of the padded tile on, as many as are in reach of
@@ -397,6 +420,8 @@ def _blur(
                 begin = y0 * pitch + x0
                 part = sums[held * _PITCH :]
                 _sum_rows(raw, item, pitch, begin, y1 - y0, lo, hi, half_x, rows, lanes, part)
+                if not anyway and not _are_finite(part, y1 - y0, lo, hi):
+                    return False
             for i in range(LANES):
                 line, before, behind = (
                     sums[(held + i) * _PITCH :],
@@ -448,6 +473,18 @@ def _blur(
                         _clear(line[max(lo, hi) :])
                         write_row(line, out, item_out, to + i * pitch_out)
                 done += lines
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _are_finite(sums: NDArray[np.float64], lines: int, lo: int, hi: int) -> bool:
+    """Whether no sum, and so no pixel behind them, is NaN or infinite."""
+    count = 0
+    for i in range(lines):
+        line = sums[i * _PITCH + lo : i * _PITCH + hi]
+        for j in range(line.size):
+            count += line[j] - line[j] == 0.0
+    return count == lines * (hi - lo)
 
 
 @njit(cache=True, nogil=True)

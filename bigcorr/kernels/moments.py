@@ -15,7 +15,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.block_sums import QUANTITIES, add_rows, add_tails, sum_along
-from bigcorr.kernels.finite import all_finite
 from bigcorr.kernels.fold import fold
 from bigcorr.kernels.formulas import evaluate
 from bigcorr.kernels.gaussian import blur_tile
@@ -35,16 +34,13 @@ class Pair(NamedTuple):
     """Two tiles as kernels take them: floats of one kind, about offsets that they can hold.
 
     a, b : ndarray, shape (h + window - 1, w + window - 1)
-        A pixel that is missing in either stands at the offset in both.
     offset_a, offset_b : float
-    valid : ndarray of bool, or None where no pixel is missing
     """
 
     a: NDArray[Any]
     b: NDArray[Any]
     offset_a: float
     offset_b: float
-    valid: NDArray[np.bool_] | None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,15 +48,10 @@ class Pair(NamedTuple):
 
 
 def as_pair(a: NDArray[Any], b: NDArray[Any], offset_a: float, offset_b: float) -> Pair:
-    """Take two tiles in which what is not finite is missing."""
+    """Take two tiles."""
     dtype = np.result_type(_float_of(a), _float_of(b))
     a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
-    at_a, at_b = dtype.type(offset_a), dtype.type(offset_b)
-    valid = None
-    if not (all_finite(a) and all_finite(b)):
-        valid = np.isfinite(a) & np.isfinite(b)
-        a, b = np.where(valid, a, at_a), np.where(valid, b, at_b)
-    return Pair(a, b, float(at_a), float(at_b), valid)
+    return Pair(a, b, float(dtype.type(offset_a)), float(dtype.type(offset_b)))
 
 
 def _float_of(x: NDArray[Any]) -> type[np.floating]:
@@ -68,19 +59,11 @@ def _float_of(x: NDArray[Any]) -> type[np.floating]:
     return np.float32 if small else np.float64
 
 
-def weight_of(
-    pair: Pair, window: int, taps: NDArray[np.float64]
-) -> tuple[float, NDArray[np.float64] | None]:
-    """The weight of a whole window, and that of every window's valid pixels where some are not."""
+def whole_weight(window: int, taps: NDArray[np.float64]) -> float:
+    """The weight of a window all of whose pixels are valid."""
     if taps.size:
-        whole = float(blur_tile(np.ones((window, window)), taps, taps)[0, 0])
-    else:
-        whole = float(window * window)
-    if pair.valid is None:
-        return whole, None
-    if taps.size:
-        return whole, blur_tile(pair.valid.view(np.uint8), taps, taps)
-    return whole, count_windows(pair.valid, window)
+        return float(blur_tile(np.ones((window, window)), taps, taps)[0, 0])
+    return float(window * window)
 
 
 def least_weight(whole: float, taps: NDArray[np.float64], min_valid: float) -> float:
@@ -95,11 +78,14 @@ def map_windows(
     taps: NDArray[np.float64],
     formula: int,
     terms: tuple[float, ...],
-    weight: float | NDArray[np.float64],
+    min_valid: float,
     origin: tuple[int, int],
     out: NDArray[Any],
-) -> None:
+) -> bool:
     """Write what a formula makes of the sums of every window.
+
+    What is not finite in either tile is missing in both. It is looked for while the sums are
+    taken: most tiles miss nothing, and need not be read twice to know it.
 
     Parameters
     ----------
@@ -110,14 +96,45 @@ def map_windows(
         Weights along both axes, or `EQUAL`.
     formula, terms
         See `formulas`.
-    weight : float or ndarray of float64, shape (h, w)
-        Of every window.
+    min_valid : float
+        Share of a window's weight that must be valid; NaN is written where it is not.
     origin : (int, int)
         Where the padded tiles begin on the raster: sums are taken in the order of its grid.
     out : ndarray of float32 or float64, shape (h, w)
+
+    Returns
+    -------
+    bool
+        Whether any pixel is missing.
     """
+    whole = whole_weight(window, taps)
+    if _map(pair, window, taps, formula, terms, whole, origin, out):
+        return False
+    valid = np.isfinite(pair.a) & np.isfinite(pair.b)
+    at_a, at_b = pair.a.dtype.type(pair.offset_a), pair.b.dtype.type(pair.offset_b)
+    pair = pair._replace(a=np.where(valid, pair.a, at_a), b=np.where(valid, pair.b, at_b))
+    if taps.size:
+        weight = blur_tile(valid.view(np.uint8), taps, taps)
+    else:
+        weight = count_windows(valid, window)
+    _map(pair, window, taps, formula, terms, weight, origin, out)
+    out[weight < least_weight(whole, taps, min_valid)] = np.nan
+    return True
+
+
+def _map(
+    pair: Pair,
+    window: int,
+    taps: NDArray[np.float64],
+    formula: int,
+    terms: tuple[float, ...],
+    weight: float | NDArray[np.float64],
+    origin: tuple[int, int],
+    out: NDArray[Any],
+) -> bool:
+    """The map for windows of these weights, unless pixels are not finite: then False at once."""
     one = isinstance(weight, float)
-    _stream(
+    finite = _stream(
         *raw_rows(pair.a),
         *raw_rows(pair.b),
         *pair.shape,
@@ -132,6 +149,7 @@ def map_windows(
         make_room(out.shape[1], window, taps),
         *raw_target(out),
     )
+    return bool(finite)
 
 
 class Room(NamedTuple):
@@ -232,7 +250,7 @@ def _stream(
     out: NDArray[np.uint8],
     item_out: int,
     pitch_out: int,
-) -> None:
+) -> bool:
     """The whole tile, one panel of columns after the other, each eight rows at a time."""
     reach = room.window - 1
     if one:
@@ -249,10 +267,13 @@ def _stream(
                 x, y_ = room.x[slot : slot + n + reach], room.y[slot : slot + n + reach]
                 read_row(a, item_a, x0 + row * pitch_a, offset_a, x)
                 read_row(b, item_b, x0 + row * pitch_b, offset_b, y_)
+                for j in range(slot + n + reach, slot + room.pitch):
+                    room.x[j] = room.y[j] = 0.0  # vectors reach over the rows' ends
             for row in range(last, min(last + LANES, rows)):
                 fetch_row(a, item_a, x0 + row * pitch_a, n + reach)
                 fetch_row(b, item_b, x0 + row * pitch_b, n + reach)
-            _sum_rows(first, last, n + reach, phase_y, room)
+            if not _sum_rows(first, last, n + reach, phase_y, room) and one:
+                return False
             if y < 0:
                 continue
             if not one:
@@ -274,24 +295,26 @@ def _stream(
                 )
             to = y * pitch_out + x0
             _write_rows(out, item_out, pitch_out, to, n, last - first, room)
+    return True
 
 
 @njit(cache=True, nogil=True)
-def _sum_rows(first: int, last: int, columns: int, phase: int, room: Room) -> None:
+def _sum_rows(first: int, last: int, columns: int, phase: int, room: Room) -> bool:
     """Take in rows: as many as end no window, then eight at a time.
 
-    ``room.turned`` then holds the sums along y of the windows that end with them.
+    ``room.turned`` then holds the sums along y of the windows that end with them. False if a
+    pixel is not finite.
     """
     if not room.half.size:
-        _add_blocks(first, last, columns, phase, room)
-        return
-    _multiply_rows(first, last, columns, room)
+        return _add_blocks(first, last, columns, phase, room)
+    finite = _multiply_rows(first, last, columns, room)
     if last >= room.window:
         _fold_rows(first, columns, room)
+    return finite
 
 
 @njit(cache=True, nogil=True)
-def _add_blocks(first: int, last: int, columns: int, phase: int, room: Room) -> None:
+def _add_blocks(first: int, last: int, columns: int, phase: int, room: Room) -> bool:
     """The sums along y where all pixels count alike."""
     window = room.window
     begin = first + -(first + phase) % window  # where the first block from `first` on begins
@@ -302,7 +325,7 @@ def _add_blocks(first: int, last: int, columns: int, phase: int, room: Room) -> 
     if first == 0:
         for j in range(room.heads.size):
             room.heads[j] = 0.0
-    add_rows(
+    return add_rows(
         room.x,
         room.y,
         room.pitch,
@@ -321,22 +344,24 @@ def _add_blocks(first: int, last: int, columns: int, phase: int, room: Room) -> 
 
 
 @njit(cache=True, nogil=True)
-def _multiply_rows(first: int, last: int, columns: int, room: Room) -> None:
+def _multiply_rows(first: int, last: int, columns: int, room: Room) -> bool:
     """The five products of rows, each into its slot and the same slot of the second round."""
-    pitch = room.pitch
+    pitch, finite = room.pitch, True
     round_ = room.slots * pitch
     for row in range(first, last):
         slot = row % room.slots * pitch
         x, y = room.x[slot : slot + columns], room.y[slot : slot + columns]
         for again in range(2):
             at = slot + again * round_
-            _multiply(x, y, room.tails[at:], 2 * round_)
+            finite &= _multiply(x, y, room.tails[at:], 2 * round_)
+    return finite
 
 
 @njit(cache=True, nogil=True)
 def _multiply(
     x: NDArray[np.float64], y: NDArray[np.float64], out: NDArray[np.float64], plane: int
-) -> None:
+) -> bool:
+    """The products of a row; whether those of both tiles with themselves are finite."""
     n = x.size
     for j in range(n):
         out[j] = x[j]
@@ -349,6 +374,10 @@ def _multiply(
         b[j] = x[j] * x[j]
     for j in range(n):
         c[j] = y[j] * y[j]
+    count = 0
+    for j in range(n):
+        count += (b[j] - b[j]) + (c[j] - c[j]) == 0.0
+    return count == n
 
 
 @njit(cache=True, nogil=True)

@@ -99,18 +99,12 @@ def ncc_tile(
         even = float(offset_a).is_integer() and float(offset_b).is_integer()
         exact = even and exact_moments(window, a.dtype, b.dtype)
     pair = moments.as_pair(a, b, offset_a, offset_b)
-    whole, weight = moments.weight_of(pair, window, taps)
     floor = 0.0 if exact and not taps.size else CONDITION_FLOOR  # weights are not whole numbers
-    terms = (floor,)
-    moments.map_windows(
-        pair, window, taps, NCC, terms, whole if weight is None else weight, origin, out
-    )
-    if weight is not None:
-        out[weight < moments.least_weight(whole, taps, min_valid)] = np.nan
+    masked = moments.map_windows(pair, window, taps, NCC, (floor,), min_valid, origin, out)
     if floor and _marked(*rows_of(out), *shape):
         a, b = a.astype(pair.a.dtype, copy=False), b.astype(pair.a.dtype, copy=False)
         taps = taps if taps.size else np.ones(window)
-        _work_out_again(a, b, window, taps, pair.valid is not None, out)
+        _work_out_again(a, b, window, taps, masked, out)
     return out
 
 

@@ -74,13 +74,9 @@ def ssim_tile(
     if out is None:
         out = np.empty(shape, np.float32)
     pair = moments.as_pair(a, b, offset_a, offset_b)
-    whole, weight = moments.weight_of(pair, window, taps)
-    terms = (c1, c2, window * window / whole, float(sample), pair.offset_a, pair.offset_b)
-    moments.map_windows(
-        pair, window, taps, SSIM, terms, whole if weight is None else weight, origin, out
-    )
-    if weight is not None:
-        out[weight < moments.least_weight(whole, taps, min_valid)] = np.nan
+    pixels = window * window / moments.whole_weight(window, taps)
+    terms = (c1, c2, pixels, float(sample), pair.offset_a, pair.offset_b)
+    moments.map_windows(pair, window, taps, SSIM, terms, min_valid, origin, out)
     return out
 
 

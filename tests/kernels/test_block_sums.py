@@ -20,7 +20,7 @@ def window_sums(
     pair = moments.as_pair(a, b, 0.0, 0.0)
     out = np.empty((5, a.shape[0] - window + 1, a.shape[1] - window + 1))
     for k in range(5):
-        moments.map_windows(pair, window, moments.EQUAL, SUM, (k,), 1.0, origin, out[k])
+        moments.map_windows(pair, window, moments.EQUAL, SUM, (k,), 0.5, origin, out[k])
     return out
 
 
