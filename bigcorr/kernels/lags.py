@@ -57,33 +57,65 @@ def lag_rows(
     """
     height, width = tiles.shape[1], tiles.shape[2]
     across = x1 - x0
-    line = np.empty(across)
+    size = (y1 - y0) * across
+    # Columns of the cell and one on each side; those outside the raster stay 0.
+    low, high = max(x0 - 1, 0), min(x1 + 1, width)
+    shift = low - (x0 - 1)
+    beside, own = np.zeros(across + 2), np.zeros(across + 2)
+    nothing = np.zeros(high - low, tiles.dtype)
+    line, total = np.empty(across), np.empty(across)
+    most = 8 if queen else 4
+    full = _all_have(counts[y0:y1, x0:x1], most)
     for k in range(channels.shape[0]):
         tile = tiles[channels[k]]
         out = rows[k]
-        total = 0.0
+        total[:] = 0.0
         for i in range(y0, y1):
+            above = tile[i - 1, low:high] if i > 0 else nothing
+            below = tile[i + 1, low:high] if i + 1 < height else nothing
+            _add_rows(above, below, tile[i, low:high], queen, beside[shift:], own[shift:])
             for j in range(across):
-                line[j] = 0.0
-            for y in range(max(i - 1, 0), min(i + 2, height)):
-                row = tile[y]
-                if queen or y == i:
-                    low, high = max(x0 - 1, 0), min(x1 - 1, width)
-                    for x in range(low, high):
-                        line[x + 1 - x0] += row[x]
-                    low, high = max(x0 + 1, 0), min(x1 + 1, width)
-                    for x in range(low, high):
-                        line[x - 1 - x0] += row[x]
-                if y != i:
-                    for x in range(x0, x1):
-                        line[x - x0] += row[x]
-            near = counts[i]
-            start = (i - y0) * across
+                line[j] = (own[j] + own[j + 2]) + beside[j + 1]
+            if full:
+                for j in range(across):
+                    line[j] *= 1.0 / most
+            else:
+                near = counts[i, x0:x1]
+                for j in range(across):
+                    line[j] = line[j] / near[j] if near[j] > 0 else 0.0
+            target = out[(i - y0) * across : (i - y0 + 1) * across]
             for j in range(across):
-                number = near[x0 + j]
-                value = line[j] / number if number > 0 else 0.0
-                out[start + j] = value
-                total += value
-        for j in range((y1 - y0) * across, out.shape[0]):
-            out[j] = 0
-        sums[channels[k]] += total
+                target[j] = line[j]
+            for j in range(across):
+                total[j] += line[j]
+        out[size:] = 0
+        for j in range(across):
+            sums[channels[k]] += total[j]
+
+
+@njit(cache=True, nogil=True)
+def _all_have(counts: ByteArray, number: int) -> bool:
+    for line in counts:
+        for each in line:
+            if each != number:
+                return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _add_rows(
+    above: NDArray[np.floating],
+    below: NDArray[np.floating],
+    row: NDArray[np.floating],
+    queen: bool,
+    beside: FloatArray,
+    own: FloatArray,
+) -> None:
+    """The sums of the rows next to a row; the row itself, with these where corners count."""
+    for j in range(row.shape[0]):
+        beside[j] = np.float64(above[j]) + below[j]
+    for j in range(row.shape[0]):
+        own[j] = row[j]
+    if queen:
+        for j in range(row.shape[0]):
+            own[j] += beside[j]

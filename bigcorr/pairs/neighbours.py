@@ -77,6 +77,7 @@ class Lags:
         neighbour_counts(plane, masked, height, width, queen, counts)
         own = np.empty((channels, CELL * CELL), tile.z.dtype)
         lag = np.empty_like(own)
+        own_sum = np.zeros(channels)
         core = tile.core.relative_to(tile.reach)
         near_marks = _spread(tile.marks)
         for cell in grid(tile.core.shape, CELL):
@@ -89,10 +90,12 @@ class Lags:
             if len(active) == 0:
                 continue
             a, b = own[: len(active)], lag[: len(active)]
-            cell_rows(tile.z, active, *box, a, partial["sum"], partial["square"])
+            own_sum[active] = 0.0
+            cell_rows(tile.z, active, *box, a, own_sum, partial["square"])
+            partial["sum"][active] += own_sum[active]
             lag_rows(tile.z, active, counts, *box, queen, b, partial["lag"])
             if linked.all():
-                partial["linked_sum"][active] += a.sum(axis=1, dtype=np.float64)
+                partial["linked_sum"][active] += own_sum[active]
             else:
                 partial["linked_sum"][active] += a[:, : box.size][:, linked.ravel()].sum(
                     axis=1, dtype=np.float64
