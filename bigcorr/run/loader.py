@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bigcorr.kernels.finite import all_finite
 from bigcorr.kernels.gaussian import blur_tile, blur_tile_masked, gaussian_taps, normalise
 from bigcorr.pairs.measure import Timer
 from bigcorr.pairs.trend import Trends
@@ -227,10 +228,8 @@ class TileLoader:
 
     def _own_missing(self, raw: NDArray[Any]) -> NDArray[np.bool_] | None:
         missing = None
-        if raw.dtype.kind == "f":
-            finite = np.isfinite(raw)
-            if not finite.all():
-                missing = ~finite
+        if raw.dtype.kind == "f" and not all_finite(raw):
+            missing = ~np.isfinite(raw)
         if self.nodata is not None and not np.isnan(self.nodata):
             equal = raw == self.nodata
             if equal.any():
