@@ -165,6 +165,13 @@ def simulate(
     background: Annotated[
         float | None, typer.Option(help="Count outside a pattern, as a share of that inside.")
     ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Of tissue's pixels; else the smallest that holds them.",
+            metavar="uint8|uint16|uint32",
+        ),
+    ] = None,
     shift: Annotated[
         str | None, typer.Option(help="Shift of the second image.", metavar="DY,DX")
     ] = None,

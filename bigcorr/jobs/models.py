@@ -171,6 +171,7 @@ class Simulate(Step):
     cell: float | None = None
     level: float | None = None
     background: float | None = None
+    dtype: Literal["uint8", "uint16", "uint32"] | None = None
     shift: Annotated[tuple[float, float], BeforeValidator(_number_pair)] | None = None
     changed_fraction: float | None = None
     noise: float | None = None
@@ -184,7 +185,7 @@ class Simulate(Step):
         return self
 
 
-_TISSUE_OPTIONS = ("channels", "cell", "level", "background")
+_TISSUE_OPTIONS = ("channels", "cell", "level", "background", "dtype")
 _IMAGE_OPTIONS = ("shift", "changed_fraction", "noise")
 
 
