@@ -7,12 +7,21 @@ here knows of channels' names, files or measures.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bigcorr.kernels.rows import fetch
+from bigcorr.kernels.vectors import LANES, fma, if_greater, load, splat, store
+
 CELL = 32
 """Side of a cell in pixels: a slice of 1024 pixels keeps float32 products right to 1e-6."""
+FETCH = 16
+"""Pixels from one that is asked for ahead to the next: at most a cache line."""
+STRETCH = 4096
+"""Pixels that are summed on their own."""
 
 FloatArray = NDArray[np.float64]
 TileArray = NDArray[np.floating]
@@ -21,11 +30,17 @@ ByteArray = NDArray[np.uint8]
 
 @njit(cache=True, nogil=True)
 def standardise(
-    x: FloatArray, valid: ByteArray, masked: bool, offset: float, inverse_scale: float, z: TileArray
+    x: NDArray[Any],
+    valid: ByteArray,
+    masked: bool,
+    offset: float,
+    inverse_scale: float,
+    z: TileArray,
 ) -> None:
     """Write ``(x - offset) * inverse_scale`` to `z`, 0 where not valid.
 
-    x : (h, w) float64; valid : (h, w) uint8, read only if `masked`; z : (h, w) float32 or float64.
+    x : (h, w) of uint8, uint16, float32 or float64; valid : (h, w) uint8, read only if `masked`;
+    z : (h, w) float32 or float64.
     """
     height, width = x.shape
     for i in range(height):
@@ -78,37 +93,87 @@ def cell_rows(
     zeros behind it where the cell is smaller; sums, squares : (channel,) float64, added to.
     """
     height, width = y1 - y0, x1 - x0
+    ends = np.empty(2 * LANES)
     for k in range(channels.shape[0]):
         c = channels[k]
         out = rows[k]
-        total = 0.0
-        square = 0.0
+        total = square = 0.0
+        ahead = channels[min(k + 2, channels.shape[0] - 1)]
+        # Eight fixed lanes: the sums vectorise and their order never depends on the tile.
+        lanes, lanes2 = splat(0.0), splat(0.0)
+        whole = width - width % LANES
         for i in range(height):
+            soon = tiles[ahead, y0 + i, x0:x1]
+            for j in range(0, width, FETCH):
+                fetch(soon, j)
             part = tiles[c, y0 + i, x0:x1]
-            target = out[i * width : (i + 1) * width]
-            for j in range(width):
-                target[j] = part[j]
-        # Eight fixed lanes: the sum vectorises and its order never depends on the tile.
-        lanes = np.zeros(8)
-        lanes2 = np.zeros(8)
-        size = height * width
-        whole = size - size % 8
-        for start in range(0, whole, 8):
-            chunk = out[start : start + 8]
-            for lane in range(8):
-                value = np.float64(chunk[lane])
-                lanes[lane] += value
-                lanes2[lane] += value * value
-        for lane in range(8):
-            total += lanes[lane]
-            square += lanes2[lane]
-        for j in range(whole, size):
-            value = np.float64(out[j])
-            total += value
-            square += value * value
-        out[size:] = 0
+            for j in range(0, whole, LANES):
+                values = load(part, j)
+                store(out, i * width + j, values)
+                lanes, lanes2 = lanes + values, fma(values, values, lanes2)
+            for j in range(whole, width):
+                out[i * width + j] = part[j]
+                total += np.float64(part[j])
+                square += np.float64(part[j]) ** 2
+        out[height * width :] = 0
+        store(ends, 0, lanes)
+        store(ends, LANES, lanes2)
+        for lane in range(LANES):
+            total += ends[lane]
+            square += ends[LANES + lane]
         sums[c] += total
         squares[c] += square
+
+
+@njit(cache=True, nogil=True)
+def pixel_moments(x: NDArray[Any]) -> tuple[float, float, float, float]:
+    """Mean, sum of squares about the mean, minimum and maximum of at least one pixel.
+
+    x : (n,) of uint8, uint16, float32 or float64. Stretches are summed on their own, in eight
+    lanes, so that what a sum loses does not grow with it.
+    """
+    total, low, high = 0.0, splat(np.inf), splat(-np.inf)
+    ends = np.empty(LANES)
+    whole = x.size - x.size % LANES
+    for begin in range(0, whole, STRETCH):
+        lanes = splat(0.0)
+        for start in range(begin, min(begin + STRETCH, whole), LANES):
+            values = load(x, start)
+            lanes = lanes + values
+            low, high = if_greater(low, values, values, low), if_greater(values, high, values, high)
+        store(ends, 0, lanes)
+        total += ends.sum()
+    store(ends, 0, low)
+    least = ends.min()
+    store(ends, 0, high)
+    most = ends.max()
+    for j in range(whole, x.size):
+        total += x[j]
+        least, most = min(least, np.float64(x[j])), max(most, np.float64(x[j]))
+    mean = total / x.size
+    centre, square = splat(mean), 0.0
+    for begin in range(0, whole, STRETCH):
+        lanes = splat(0.0)
+        for start in range(begin, min(begin + STRETCH, whole), LANES):
+            values = load(x, start) - centre
+            lanes = fma(values, values, lanes)
+        store(ends, 0, lanes)
+        square += ends.sum()
+    for j in range(whole, x.size):
+        square += (x[j] - mean) ** 2
+    return mean, square, least, most
+
+
+@njit(cache=True, nogil=True)
+def pixel_total(x: NDArray[Any]) -> int:
+    """The sum of unsigned integers of at most 32 bits. x : (h, w), rows without gaps."""
+    total = np.int64(0)
+    for i in range(x.shape[0]):
+        line, part = x[i], np.uint64(0)
+        for j in range(line.size):
+            part += np.uint64(line[j])
+        total += np.int64(part)
+    return int(total)
 
 
 @njit(cache=True, nogil=True)

@@ -104,8 +104,11 @@ def read_row(
 
 
 @intrinsic
-def _fetch(typingctx: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line that holds an element of an array, to be read from soon."""
+def fetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line that holds an element of an array, to be read from soon.
+
+    Only in compiled functions; the element need not exist.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
@@ -128,7 +131,7 @@ def fetch_row(raw: NDArray[np.uint8], item: int, start: int, size: int) -> None:
     """
     stop = min((start + size) * item, raw.size)
     for at in range(start * item, stop, _LINE):
-        _fetch(raw, at)
+        fetch(raw, at)
 
 
 @njit(cache=True, nogil=True)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.kernels.cells import FloatArray
+from bigcorr.kernels.cells import FloatArray, pixel_moments
 from bigcorr.pairs.measure import ChannelStatistics
 from bigcorr.tiles import Box, grid
 
@@ -76,13 +77,12 @@ def sample_regions(
     return RegionSample(regions, known, chosen)
 
 
-def region_moments(values: FloatArray, valid: NDArray[np.uint8] | None) -> FloatArray:
+def region_moments(values: NDArray[Any], valid: NDArray[np.uint8] | None) -> FloatArray:
     """``[n, mean, sum of squares about the mean, minimum, maximum]`` of one region."""
-    x = values.ravel() if valid is None else values[valid != 0]
+    x = values.reshape(-1) if valid is None else values[valid != 0]
     if x.size == 0:
         return np.array([0.0, 0.0, 0.0, np.inf, -np.inf])
-    mean = x.mean()
-    return np.array([x.size, mean, np.square(x - mean).sum(), x.min(), x.max()])
+    return np.array([x.size, *pixel_moments(x)])
 
 
 def combine(

@@ -22,6 +22,9 @@ from bigcorr.raster.base import RasterSource
 from bigcorr.raster.mask import Mask
 from bigcorr.tiles import Box, reflect_indices
 
+AS_STORED = frozenset(np.dtype(name) for name in ("uint8", "uint16", "float32", "float64"))
+"""Dtypes that kernels take as they are."""
+
 READ_BYTES = 24 * 2**20
 """Most bytes of raw pixels read at once: channels are read in groups of about this size."""
 
@@ -30,13 +33,14 @@ READ_BYTES = 24 * 2**20
 class Loaded:
     """One channel of a tile.
 
-    values : (h, w) float64, or None where the channel is zero throughout the tile.
+    values : (h, w) float64, or None where the channel is zero throughout the tile. Where they may
+        come as stored, of any dtype in `AS_STORED`, and rows without gaps.
     valid : (h, w) uint8, or None where all pixels share the tile's own mask.
     raw : the pixels of the inner box as stored (not blurred), or None where all are zero.
     """
 
     channel: int
-    values: NDArray[np.float64] | None
+    values: NDArray[Any] | None
     valid: NDArray[np.uint8] | None
     raw: NDArray[Any] | None
 
@@ -109,7 +113,13 @@ class TileLoader:
         return None if valid.all() else valid
 
     def channels(
-        self, box: Box, channels: NDArray[np.int64], timer: Timer, inner: Box | None = None
+        self,
+        box: Box,
+        channels: NDArray[np.int64],
+        timer: Timer,
+        inner: Box | None = None,
+        *,
+        as_stored: bool = False,
     ) -> Iterator[Loaded]:
         """Read, mask, blur and detrend the channels of a box of the raster one by one.
 
@@ -122,8 +132,11 @@ class TileLoader:
             Seconds are added under ``read`` and ``blur``.
         inner : Box, optional
             Where `Loaded.raw` is wanted; None: nowhere.
+        as_stored : bool
+            Values that are neither blurred nor masked may come as stored.
         """
-        for loaded in self._channels(box, channels, timer, inner):
+        as_stored = as_stored and self.trends is None and self.source.dtype in AS_STORED
+        for loaded in self._channels(box, channels, timer, inner, as_stored):
             yield loaded if self.trends is None else self._detrended(loaded, box, timer)
 
     def _detrended(self, loaded: Loaded, box: Box, timer: Timer) -> Loaded:
@@ -139,7 +152,12 @@ class TileLoader:
         return replace(loaded, values=values)
 
     def _channels(
-        self, box: Box, channels: NDArray[np.int64], timer: Timer, inner: Box | None
+        self,
+        box: Box,
+        channels: NDArray[np.int64],
+        timer: Timer,
+        inner: Box | None,
+        as_stored: bool,
     ) -> Iterator[Loaded]:
         halo_y, halo_x = self.halo
         padded = box.padded(halo_y, halo_y, halo_x, halo_x)
@@ -170,7 +188,11 @@ class TileLoader:
                     timer["blur"] += time.perf_counter() - start
                     yield Loaded(int(channel), None, None, None)
                     continue
-                values, valid = self._blurred(raw, shared, support, fold_y, fold_x, core)
+                values: NDArray[Any]
+                if as_stored and self.sigma is None and self._own_missing(raw) is None:
+                    values, valid = np.ascontiguousarray(raw), None
+                else:
+                    values, valid = self._blurred(raw, shared, support, fold_y, fold_x, core)
                 timer["blur"] += time.perf_counter() - start
                 inside = None if inner is None else raw[inner.relative_to(clipped).slices]
                 yield Loaded(int(channel), values, valid, inside)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.kernels.cells import CELL, mark_cells, standardise
+from bigcorr.kernels.cells import CELL, mark_cells, pixel_total, standardise
 from bigcorr.pairs.measure import (
     ChannelStatistics,
     Features,
@@ -29,7 +29,7 @@ from bigcorr.pairs.measure import (
 from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.statistics import region_moments
-from bigcorr.run.loader import TileLoader
+from bigcorr.run.loader import AS_STORED, TileLoader
 from bigcorr.tiles import Box
 
 Arrays = dict[str, NDArray[Any]]
@@ -58,7 +58,7 @@ def statistics_unit(
     """
     timer: Timer = defaultdict(float)
     moments = np.zeros((len(channels), len(regions), 5))
-    for row, index, values, valid in _regions(loader, channels, regions, chosen, timer):
+    for row, index, values, valid in _regions(loader, channels, regions, chosen, timer, True):
         start = time.perf_counter()
         moments[row, index] = region_moments(values, valid)
         timer["statistics"] += time.perf_counter() - start
@@ -71,14 +71,16 @@ def _regions(
     regions: tuple[Box, ...],
     chosen: NDArray[np.bool_],
     timer: Timer,
-) -> Iterator[tuple[int, int, NDArray[np.float64], NDArray[np.uint8] | None]]:
+    as_stored: bool = False,
+) -> Iterator[tuple[int, int, NDArray[Any], NDArray[np.uint8] | None]]:
     """The chosen channels of each region in turn: (row, region, values, valid pixels)."""
     for index, region in enumerate(regions):
         rows = np.flatnonzero(chosen[:, index])
         if len(rows) == 0:
             continue
         shared = loader.mask_tile(region)
-        for row, loaded in zip(rows, loader.channels(region, channels[rows], timer), strict=True):
+        wanted = loader.channels(region, channels[rows], timer, as_stored=as_stored)
+        for row, loaded in zip(rows, wanted, strict=True):
             values = np.zeros(region.shape) if loaded.values is None else loaded.values
             yield int(row), index, values, shared if loaded.valid is None else loaded.valid
 
@@ -200,7 +202,7 @@ def _pair_tile(
     shared = loader.mask_tile(reach)
     own: NDArray[np.uint8] | None = None
     inner = core if count is not None else None
-    for c, loaded in enumerate(loader.channels(reach, numbers, timer, inner)):
+    for c, loaded in enumerate(loader.channels(reach, numbers, timer, inner, as_stored=True)):
         start = time.perf_counter()
         if loaded.valid is not None and own is None:
             # The first channel that misses pixels of its own: from here on each has its mask.
@@ -234,6 +236,8 @@ def _count(raw: NDArray[Any], valid: NDArray[np.uint8] | None, core: Box, reach:
     """Total of integer counts; for other data the number of valid pixels that are not zero."""
     if valid is not None:
         raw = raw[valid[core.relative_to(reach).slices] != 0]
+    if raw.dtype in AS_STORED and raw.dtype.kind == "u":
+        return float(pixel_total(np.atleast_2d(raw)))
     if raw.dtype.kind in "iu":
         return float(raw.sum(dtype=np.int64 if raw.dtype.kind == "i" else np.uint64))
     return float(np.count_nonzero(raw))

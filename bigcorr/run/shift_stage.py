@@ -44,9 +44,18 @@ class ShiftedLoader(TileLoader):
         return None
 
     def channels(
-        self, box: Box, channels: NDArray[np.int64], timer: Timer, inner: Box | None = None
+        self,
+        box: Box,
+        channels: NDArray[np.int64],
+        timer: Timer,
+        inner: Box | None = None,
+        *,
+        as_stored: bool = False,
     ) -> Iterator[Loaded]:
-        """As `TileLoader.channels`; `Loaded.valid` holds all missing pixels, raw is None."""
+        """As `TileLoader.channels`; `Loaded.valid` holds all missing pixels, raw is None.
+
+        Values are float64 in any case.
+        """
         assert self.vectors is not None
         still = TileLoader(self.source, self.sigma, self.nodata, self.mask, self.trends)
         for channel in channels:
