@@ -50,6 +50,29 @@ def regions_of(raster: tuple[int, int]) -> tuple[Box, ...]:
     return tuple(grid(raster, REGION))
 
 
+def probes(regions: tuple[Box, ...]) -> tuple[Box, ...]:
+    """A part of each region, which tells the level and spread of its values well enough.
+
+    That is all that some measures need to know beforehand: of values of any unit they make the
+    same matrix. A quarter of each is read, now of one corner, now of another.
+    """
+    parts = []
+    for index, region in enumerate(regions):
+        down, right = (index // 2) % 2, index % 2
+        y0, y1 = _half(region.y0, region.y1, down)
+        x0, x1 = _half(region.x0, region.x1, right)
+        parts.append(Box(y0, y1, x0, x1))
+    return tuple(parts)
+
+
+def _half(start: int, stop: int, second: int) -> tuple[int, int]:
+    """One half of an axis of a whole region; all of an axis that is cut short."""
+    if stop - start < REGION:
+        return start, stop
+    middle = start + REGION // 2
+    return (middle, stop) if second else (start, middle)
+
+
 def sample_regions(
     raster: tuple[int, int],
     channels: int,

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.pairs.measure import ChannelStatistics, Features, Partial
+from bigcorr.pairs.moments import Moments
+from bigcorr.pairs.neighbours import Lags
 from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.significance import SPECTRUM_REGIONS, SpectrumSpec
-from bigcorr.pairs.statistics import RegionSample, combine, sample_regions
+from bigcorr.pairs.statistics import RegionSample, combine, probes, sample_regions
 from bigcorr.pairs.summaries import idle, rounds_of
 from bigcorr.pairs.trend import ORDERS
 from bigcorr.pairs.variance import PairVariance, long_range_warnings, spectra_of, variances
@@ -122,12 +124,16 @@ def one_blur(
 
     # Statistics: moments of the chosen regions, then their spectra, which need mean and sd.
     groups = _groups(asked.channels, channels_a_unit(sample))
-    units, places = _region_units(loader, groups, sample, sample.chosen)
     regions = len(sample.regions)
+    look = sample if _wants_statistics(asked) else replace(sample, regions=probes(sample.regions))
+    units, places = _region_units(loader, groups, look, sample.chosen)
     fold = _ChannelFold(asked.channels, places, regions)
     total = stage("statistics", statistics_unit, units, fold)[0].load()
     valid = np.array([_valid_pixels(loader, region) for region in sample.regions])
     moments = total.get("moments", np.zeros((asked.channels, regions, 5)))
+    if look is not sample:
+        seen = np.array([_valid_pixels(loader, region) for region in look.regions])
+        moments[:, :, [0, 2]] *= (valid / np.maximum(seen, 1.0))[None, :, None]
     statistics = combine(moments, sample, valid)
 
     sums: Arrays = {}
@@ -250,6 +256,20 @@ class _PairFold:
                 total[name] += array
             else:
                 total[name] = array
+
+
+def _wants_statistics(asked: PairsQuestion) -> bool:
+    """Whether means and deviations matter, or only the unit in which values become numbers."""
+    plain = all(
+        isinstance(f, Lags) or (isinstance(f, Moments) and f.view is None) for f in asked.features()
+    )
+    return bool(
+        not plain
+        or asked.analytic
+        or asked.n_shifts
+        or ORDERS[asked.detrend]
+        or rounds_of(asked.measures)
+    )
 
 
 def sample_of(loader: TileLoader) -> RegionSample:

@@ -19,7 +19,13 @@ import bigcorr as bc
 from bigcorr.errors import InputError
 from bigcorr.kernels.bins import BINS
 from bigcorr.pairs.distribution import Histogram
-from bigcorr.pairs.statistics import combine, region_moments, sample_regions
+from bigcorr.pairs.statistics import (
+    combine,
+    probes,
+    region_moments,
+    regions_of,
+    sample_regions,
+)
 from bigcorr.pairs.summaries import ChannelTile
 from bigcorr.raster.stack import StackWriter
 from bigcorr.run import summaries as stage_module
@@ -354,3 +360,15 @@ def test_the_plan_tells_the_passes_the_bytes_read_and_the_second_tile():
     assert plan(["spearman"]).unit_bytes >= 8 * BINS  # the counts of one channel at least
     shown = run_pairs(stack, "unused", measures=["roi_pearson"], sigma=2.0, plan_only=True)["plan"]
     assert ("passes for summaries", "2") in shown
+
+
+def test_probes_are_a_quarter_of_each_region_in_turn() -> None:
+    regions = regions_of((2048, 3000))
+    parts = probes(regions)
+    assert [part.size for part in parts[:2]] == [512 * 512] * 2
+    assert len({(part.y0 % 1024, part.x0 % 1024) for part in parts if part.size == 512 * 512}) > 2
+    for part, region in zip(parts, regions, strict=True):
+        assert part.clipped((region.y1, region.x1)) == part
+        assert part.y0 >= region.y0
+        assert part.x0 >= region.x0
+        assert region.shape[1] == 1024 or part.shape[1] == region.shape[1]
