@@ -84,7 +84,7 @@ class FrequencyBins:
         return rows, columns
 
 
-def power_spectrum(x: Floats, padded: bool) -> tuple[NDArray[Any], tuple[int, int]]:
+def power_spectrum(x: NDArray[np.floating], padded: bool) -> tuple[NDArray[Any], tuple[int, int]]:
     """``|rfft2(x)|^2`` and the shape of the transform; `padded` with as many zeros again."""
     shape = (
         (scipy.fft.next_fast_len(2 * x.shape[0]), scipy.fft.next_fast_len(2 * x.shape[1], True))
@@ -92,7 +92,7 @@ def power_spectrum(x: Floats, padded: bool) -> tuple[NDArray[Any], tuple[int, in
         else x.shape
     )
     # Single precision is plenty for a variance, and half the time.
-    transform = scipy.fft.rfft2(x.astype(np.float32), shape)
+    transform = scipy.fft.rfft2(x.astype(np.float32, copy=False), shape)
     return transform.real**2 + transform.imag**2, shape
 
 

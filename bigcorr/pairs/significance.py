@@ -18,11 +18,14 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bigcorr.kernels.cells import standardise
 from bigcorr.kernels.spectra import FrequencyBins, block_means, power_spectrum, short_lags
 from bigcorr.tiles import Shape
 
 Floats = NDArray[np.float64]
 Arrays = dict[str, Floats]
+
+_NO_MASK = np.zeros((0, 0), np.uint8)
 
 SPECTRUM_REGIONS = 8
 """Most regions whose spectra are taken for one channel of a large raster."""
@@ -102,18 +105,23 @@ class FieldSpectrum:
         self, values: Floats, valid: NDArray[np.uint8] | None, mean: float, sd: float
     ) -> Arrays:
         full = valid is None and values.shape == self.region_shape
+        inverse = 1.0 / sd if sd > 0 else 0.0
+        # A block's own mean: lower frequencies than its own come from the coarse raster.
         if full:
-            field = block_means(values, self.decimate)
-            known = np.ones(field.shape)
+            means = np.ascontiguousarray(block_means(values, self.decimate))
+            number = float(means.size)
+            field = np.empty(means.shape, np.float32)
+            local = mean if self.whole else float(means.mean())
+            standardise(means, _NO_MASK, False, local, inverse, field)
         else:
             ok, filled = np.zeros(self.region_shape), np.zeros(self.region_shape)
             place = np.s_[: values.shape[0], : values.shape[1]]
             ok[place] = 1.0 if valid is None else valid != 0
             filled[place] = values * ok[place]
-            known, field = block_means(ok, self.decimate), block_means(filled, self.decimate)
-        # A block's own mean: lower frequencies than its own come from the coarse raster.
-        local = mean if self.whole else float(field.sum() / max(known.sum(), 1.0))
-        field = (field - local * known) / (sd if sd > 0 else np.inf)
+            known, means = block_means(ok, self.decimate), block_means(filled, self.decimate)
+            number = float(known.sum())
+            local = mean if self.whole else float(means.sum() / max(number, 1.0))
+            field = ((means - local * known) * inverse).astype(np.float32)
         power, shape = power_spectrum(field, self.padded)
         lags, pairs = np.zeros_like(self._all_pairs), self._all_pairs
         if self.padded or not full:
@@ -125,7 +133,7 @@ class FieldSpectrum:
             f"{self.name}.power": self.bins.sum(power) / (shape[0] * shape[1]),
             f"{self.name}.lags": lags,
             f"{self.name}.pairs": pairs,
-            f"{self.name}.n": np.array([known.sum()]),
+            f"{self.name}.n": np.array([number]),
         }
 
     def nbytes(self) -> int:
