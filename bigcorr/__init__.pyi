@@ -1,4 +1,5 @@
 from . import measures as measures
+from . import subpix as subpix
 from .maps import gaussian_blur as gaussian_blur
 from .maps import mean_ssim as mean_ssim
 from .maps import ncc as ncc
