@@ -11,6 +11,9 @@ from .pairs.ranking import rank_pairs as rank_pairs
 from .raster import open_raster as open_raster
 from .raster import save_raster as save_raster
 from .regions import peak_regions as peak_regions
+from .registration import Registration as Registration
+from .registration import apply_shift as apply_shift
+from .registration import register as register
 from .run.cluster import connect as connect
 from .run.rank_job import write_ranking as write_ranking
 from .texture import lbp_histogram as lbp_histogram

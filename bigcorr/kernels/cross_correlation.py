@@ -1,0 +1,140 @@
+"""Where two tiles match to a fraction of a pixel: cross-correlation by Fourier transform.
+
+A tile is a pair of images of one shape; what comes out is their correlation on a fine grid about
+zero shift, which may be added up over tiles, and the place of its peak. Values only: no missing
+pixels, no files, no dask.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from bigcorr.tiles import Shape
+
+REACH = 1.5
+"""How far a fine grid looks from zero shift, in pixels."""
+
+
+@lru_cache(maxsize=16)
+def hann(n: int) -> NDArray[np.float64]:
+    """Hann window of n pixels, symmetric and nowhere 0."""
+    return np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+
+
+def padded_shape(shape: Shape) -> Shape:
+    """Sides of at least a tile's for which Fourier transforms are fast."""
+    y, x = (fft.next_fast_len(n, real=True) for n in shape)
+    return y, x
+
+
+def cross_spectrum(
+    reference: NDArray[Any], moving: NDArray[Any], size: Shape, sigma: float = 0.0
+) -> NDArray[np.complex128]:
+    """Spectrum of the correlation of two tiles, means off and tapered by a Hann window.
+
+    Parameters
+    ----------
+    reference, moving : ndarray, shape (h, w)
+    size : (int, int)
+        Sides that the tiles are widened to by zeros: twice their own where shifts of any length
+        are looked for.
+    sigma : float
+        Gaussian blur of both, in pixels.
+
+    Returns
+    -------
+    ndarray of complex128, shape (size_y, size_x // 2 + 1)
+        The transform of a correlation that peaks at the shift to apply to `moving`.
+    """
+    window = np.outer(hann(reference.shape[0]), hann(reference.shape[1]))
+    total = window.sum()
+    first, second = (
+        fft.rfft2((part - (part * window).sum() / total) * window, size)
+        for part in (np.asarray(reference, np.float64), np.asarray(moving, np.float64))
+    )
+    spectrum = first * second.conj()
+    if sigma:
+        y, x = (
+            np.exp(-((2 * np.pi * sigma * fft.fftfreq(size[0])) ** 2)),
+            np.exp(-((2 * np.pi * sigma * fft.rfftfreq(size[1])) ** 2)),
+        )
+        spectrum *= np.outer(y, x)
+    return spectrum
+
+
+def whole_peak(spectrum: NDArray[np.complex128], size: Shape) -> tuple[int, int]:
+    """The shift in whole pixels at which a correlation is greatest."""
+    correlation = fft.irfft2(spectrum, size)
+    y, x = np.unravel_index(int(correlation.argmax()), size)
+    return _signed(int(y), size[0]), _signed(int(x), size[1])
+
+
+def _signed(index: int, n: int) -> int:
+    return index - n if index > n // 2 else index
+
+
+def fine_steps(upsample: int) -> NDArray[np.float64]:
+    """Shifts along an axis of the fine grid, in pixels."""
+    reach = max(math.ceil(REACH * upsample), 2)
+    return np.arange(-reach, reach + 1) / upsample
+
+
+def fine_correlation(
+    spectrum: NDArray[np.complex128], size: Shape, shape: Shape, upsample: int
+) -> NDArray[np.float64]:
+    """Correlation at the shifts of `fine_steps` along y and x.
+
+    It is divided by the correlation of the two windows: else it would lean towards zero shift, at
+    which the windows match best.
+    """
+    steps = fine_steps(upsample)
+    y, x = np.outer(steps, fft.fftfreq(size[0])), np.outer(fft.rfftfreq(size[1]), steps)
+    # A real image's transform is given by half of its columns: all but the outermost count twice.
+    twice = np.full(len(x), 2.0)
+    twice[0] = 1
+    if size[1] % 2 == 0:
+        twice[-1] = 1
+    turned = np.exp(2j * np.pi * y) @ spectrum
+    fine = (turned @ (twice[:, None] * np.exp(2j * np.pi * x))).real
+    own = [_own(n, shape_n, upsample) for n, shape_n in zip(size, shape, strict=True)]
+    return fine / np.outer(*own)
+
+
+@lru_cache(maxsize=16)
+def _own(size: int, n: int, upsample: int) -> NDArray[np.float64]:
+    """Correlation of a window with itself at the shifts of `fine_steps`, 1 at none."""
+    power = np.abs(fft.fft(hann(n), size)) ** 2
+    waves = np.cos(2 * np.pi * np.outer(fine_steps(upsample), fft.fftfreq(size)))
+    return waves @ power / power.sum()
+
+
+def fine_peak(fine: NDArray[np.float64], upsample: int) -> tuple[float, float, bool]:
+    """Shift (dy, dx) at which the quadratic through the greatest of `fine` has its maximum, and
+    whether that lies inside the grid."""
+    n = len(fine)
+    i, j = (int(k) for k in np.unravel_index(int(fine.argmax()), fine.shape))
+    inside = 0 < i < n - 1 and 0 < j < n - 1
+    i, j = min(max(i, 1), n - 2), min(max(j, 1), n - 2)
+    dy, dx = quadratic_step(fine[i - 1 : i + 2, j - 1 : j + 2])
+    return (i + dy - n // 2) / upsample, (j + dx - n // 2) / upsample, inside
+
+
+def quadratic_step(near: NDArray[np.float64]) -> tuple[float, float]:
+    """From the middle of 3 x 3 values to the maximum of the quadratic that fits them best, at most
+    one step along each axis; none where they have no maximum."""
+    rows, columns = near.sum(axis=1), near.sum(axis=0)
+    gy, gx = (rows[2] - rows[0]) / 6, (columns[2] - columns[0]) / 6
+    hyy = (rows[0] - 2 * rows[1] + rows[2]) / 3
+    hxx = (columns[0] - 2 * columns[1] + columns[2]) / 3
+    hxy = (near[0, 0] - near[0, 2] - near[2, 0] + near[2, 2]) / 4
+    det = hyy * hxx - hxy * hxy
+    if not (hyy < 0 and det > 0):
+        return 0.0, 0.0
+    dy, dx = (hxy * gx - hxx * gy) / det, (hxy * gy - hyy * gx) / det
+    return float(np.clip(dy, -1, 1)), float(np.clip(dx, -1, 1))
