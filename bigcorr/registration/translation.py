@@ -82,7 +82,7 @@ def register(
     sigma: float | None = None,
     tile: int = 512,
 ) -> Registration:
-    """Find the shift that lays `moving` on `reference`, to a hundredth of a pixel.
+    """Find the shift that lays `moving` on `reference`, to a small fraction of a pixel.
 
     Parameters
     ----------
@@ -120,6 +120,9 @@ def register(
     an upsampled Fourier transform, divided by that of the windows. These are added up, but for
     tiles whose own peak is farther from the median than 3 of their standard deviations (and .1
     pixels), and the peak of the sum is refined by a quadratic.
+
+    In an image of a single tile what enters and leaves it counts: on cuts of 64 x 64 pixels of a
+    photograph errors of up to .05 pixels were seen, on 4946 x 6848 .0005 (docs/registration.md).
 
     References
     ----------
