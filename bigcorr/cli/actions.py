@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bigcorr.cli import tables
 from bigcorr.cli.results import measures_in, open_result
 from bigcorr.jobs import COMMANDS, Settings, Step, build, load_job, models
+from bigcorr.raster.lock import force_unlock
 from bigcorr.run.peak import PeakMemory
 from bigcorr.run.progress import HeldBack, Progress, clock, open_progress
 
@@ -54,7 +56,8 @@ def command(
     started = time.monotonic()
     with PeakMemory() as peak, open_progress(quiet=quiet) as shown:
         progress = HeldBack(shown)
-        outcome = _carry_out(name, given, common, progress)
+        with force_unlock(_warn if common.pop("force_unlock", False) else None):
+            outcome = _carry_out(name, given, common, progress)
         progress.release()
     seconds = time.monotonic() - started
     if as_json:
@@ -64,6 +67,11 @@ def command(
         tables.show(*outcome.shown)
     elif not quiet:
         tables.show(*outcome.shown, f"{clock(seconds)}, peak memory {tables.size(peak.bytes)}")
+
+
+def _warn(text: str) -> None:
+    """What is to be read even with ``--quiet``."""
+    print(f"bigcorr: {text}", file=sys.stderr, flush=True)
 
 
 def _carry_out(

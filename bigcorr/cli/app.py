@@ -40,6 +40,7 @@ _RUN_OPTIONS = {
     "threads": options.Threads,
     "memory": options.Memory,
     "resume": options.Resume,
+    "force_unlock": options.ForceUnlock,
 }
 
 # Read by dask here and in the worker processes that we start. What fails in a worker comes back as
@@ -347,7 +348,7 @@ def pairs(
     return {**locals(), "measures": measures or ["pearson"]}
 
 
-@command(memory=options.Memory, resume=options.Resume)
+@command(memory=options.Memory, resume=options.Resume, force_unlock=options.ForceUnlock)
 def rank(
     result: Annotated[str, typer.Argument(help="What `pairs` wrote.", metavar="RESULT.zarr")],
     by: Annotated[str | None, typer.Option(help="The measure; the first, if not given.")] = None,

@@ -36,6 +36,15 @@ Resume = Annotated[
         rich_help_panel=_RUNNING,
     ),
 ]
+ForceUnlock = Annotated[
+    bool | None,
+    typer.Option(
+        "--force-unlock",
+        help="Remove the output's lock. Only where the run that holds it is surely dead: two runs "
+        "on one output damage it.",
+        rich_help_panel=_RUNNING,
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="No progress, no summary.", rich_help_panel=_RUNNING),

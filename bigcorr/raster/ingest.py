@@ -19,6 +19,7 @@ from bigcorr.errors import InputError
 from bigcorr.raster import store
 from bigcorr.raster.convert import convert_images
 from bigcorr.raster.ingest_checks import Source, as_paths, check_parameters, kind_of_all
+from bigcorr.raster.lock import locked
 from bigcorr.raster.points import GeneNames, Progress, read_points
 from bigcorr.raster.rasterize import (
     MAX_PIXELS,
@@ -123,22 +124,25 @@ def ingest(
         "round": bool(round) or None,
     }
     facts = {key: value for key, value in facts.items() if value is not None}
-    layout = {"chunk": chunk, "shard": shard, "overwrite": overwrite, "progress": progress}
     folder = spill_folder(target)
-    store.remove(folder)
-    try:
-        if kind == "image":
-            summary = convert_images(paths, target, facts, layout)
-        else:
-            size = float(bin if bin is not None else pixel_size or 0.0)
-            place = {"size": size, "origin": origin, "rounded": bool(round)}
-            common = (target, folder, facts, place, normalize, layout)
-            if kind == "points":
-                summary = _ingest_points(paths, columns, *common)
-            else:
-                summary = _ingest_spots(paths, *common)
-    finally:
+    with locked(target, progress) as lock:
+        watched = lock.watch(progress)
+        layout = {"chunk": chunk, "shard": shard, "overwrite": overwrite, "progress": watched}
         store.remove(folder)
+        try:
+            if kind == "image":
+                summary = convert_images(paths, target, facts, layout)
+            else:
+                size = float(bin if bin is not None else pixel_size or 0.0)
+                place = {"size": size, "origin": origin, "rounded": bool(round)}
+                common = (target, folder, facts, place, normalize, layout)
+                if kind == "points":
+                    summary = _ingest_points(paths, columns, *common)
+                else:
+                    summary = _ingest_spots(paths, *common)
+        finally:
+            if not lock.lost:
+                store.remove(folder)
     summary = {"kind": kind, "path": str(target), **facts, **summary}
     return jsonable({**summary, "wall_seconds": time.perf_counter() - started})
 

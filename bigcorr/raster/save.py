@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
 from bigcorr.raster.base import check_pixels
+from bigcorr.raster.lock import locked
 from bigcorr.raster.memory import hash_array
 from bigcorr.raster.store import CHUNK, SHARD
 from bigcorr.raster.writer import ShardWriter, Unit, jsonable
@@ -46,7 +47,8 @@ def save_raster(
     InputError
         The array is no raster, or `path` holds something else.
     RunError
-        The disk is full or refuses; nothing half written is taken for done.
+        The disk is full or refuses, or another run writes there; nothing half written is taken
+        for done.
 
     Notes
     -----
@@ -70,25 +72,28 @@ def save_raster(
     lazy = hasattr(data, "dask")
     facts = jsonable({**facts, **(attrs or {})})
     stamp = str(data.name) if lazy else hash_array(data)
-    writer = ShardWriter(
-        path,
-        data.shape,
-        dtype,
-        fingerprint=f"{stamp} {sorted(facts.items(), key=str)}",
-        chunk=chunk,
-        shard=shard,
-        name=name,
-        attrs=facts,
-        overwrite=overwrite,
-    )
-    pending = writer.pending
-    if lazy:
-        _compute(data, writer, pending)
-    else:
-        for unit in pending:
-            writer.write(unit, data[unit])
-    if not writer.finished:
-        writer.finish({name: (dims, np.asarray(values)) for name, (dims, values) in coords.items()})
+    with locked(path) as lock:
+        writer = ShardWriter(
+            path,
+            data.shape,
+            dtype,
+            fingerprint=f"{stamp} {sorted(facts.items(), key=str)}",
+            chunk=chunk,
+            shard=shard,
+            name=name,
+            attrs=facts,
+            overwrite=overwrite,
+        )
+        pending = writer.pending
+        if lazy:
+            _compute(data, writer, pending)
+        else:
+            for unit in pending:
+                lock.check()
+                writer.write(unit, data[unit])
+        lock.check()
+        if not writer.finished:
+            writer.finish({key: (dims, np.asarray(held)) for key, (dims, held) in coords.items()})
 
 
 def _parts(array: Any) -> tuple[Any, dict[str, tuple[Sequence[str], Any]], dict[str, Any], str]:

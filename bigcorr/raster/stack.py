@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bigcorr.errors import InputError
 from bigcorr.raster import store
+from bigcorr.raster.lock import LostLockError
 from bigcorr.raster.occupancy import tally_blocks
 from bigcorr.tiles import Box, grid
 
@@ -210,8 +211,9 @@ class StackWriter:
     def __enter__(self) -> StackWriter:
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            self.abort()
+            if not issubclass(kind, LostLockError):  # else it is another run's by now
+                self.abort()
         elif self._root.exists():
             self.finish()

@@ -34,6 +34,7 @@ from bigcorr.operators import (
 )
 from bigcorr.operators_chain import Blurred, GaussianBlurs
 from bigcorr.raster.base import RasterSource
+from bigcorr.raster.lock import locked
 from bigcorr.raster.source import as_source
 from bigcorr.raster.store import CHUNK, SHARD, partial_path, remove
 from bigcorr.raster.writer import ShardWriter, Unit
@@ -113,55 +114,62 @@ def run_map(
     declared = [source.nodata if nodata is None else float(nodata) for source in opened]
     facts = _facts(op, opened, declared)
     planar = op.inputs > 1 or opened[0].planar
-    if resume:
-        _refuse_other_run(Path(out_path), facts)
-    else:
-        remove(partial_path(Path(out_path)))
-    lead = {"sigma": len(op.each)} if isinstance(op, GaussianBlurs) else {}
-    if not planar:
-        lead["channel"] = opened[0].shape[0]
-    writer = ShardWriter(
-        out_path,
-        (*lead.values(), *shape),
-        op.out_dtype(*(source.dtype for source in opened)),
-        fingerprint=repr(sorted(facts.items())),
-        chunk=chunk,
-        shard=shard,
-        name=op.name,
-        attrs={**_inherited(opened[0]), **(attrs or {}), **facts, "cpu": platform.machine()},
-        overwrite=not resume,
-        dims=(*lead, "y", "x"),
-    )
-    units = sum(1 for _ in writer.units)
-    pending = writer.pending
-    summary: dict[str, Any] = {
-        "shape": list(writer.shape),
-        "dtype": writer.dtype.name,
-        "units": units,
-        "units_done_before": units - len(pending),
-    }
-    if pending:
-        if len(pending) < units:
-            progress.note(f"{units - len(pending)} of {units} shards are done already")
-        # Tasks carry what they need and no more: the sources pickle as paths.
-        with open_pool(cluster, workers=workers, threads=threads, memory=memory) as pool:
-            if pool.dashboard:
-                progress.note(f"dashboard: {pool.dashboard}")
-            side, projected = _fit(op, opened, writer, pool.memory_limit)
-            job = _Job(op, opened, declared, _offsets(op, opened, declared), writer, side)
-            progress(op.name, units - len(pending), units)
-            for done, _ in enumerate(pool.imap(_map_unit, ((job, unit) for unit in pending)), 1):
-                progress(op.name, units - len(pending) + done, units)
-            summary |= {
-                "projected_bytes": projected,
-                "read_side": side,
-                "slots": pool.slots,
-                "dashboard": pool.dashboard,
-            }
-    if not writer.finished:
-        writer.finish(
-            {**_coords(opened[0], planar), **(op.coords if isinstance(op, GaussianBlurs) else {})}
+    with locked(out_path, progress) as lock:
+        progress = lock.watch(progress)
+        if resume:
+            _refuse_other_run(Path(out_path), facts)
+        else:
+            remove(partial_path(Path(out_path)))
+        lead = {"sigma": len(op.each)} if isinstance(op, GaussianBlurs) else {}
+        if not planar:
+            lead["channel"] = opened[0].shape[0]
+        writer = ShardWriter(
+            out_path,
+            (*lead.values(), *shape),
+            op.out_dtype(*(source.dtype for source in opened)),
+            fingerprint=repr(sorted(facts.items())),
+            chunk=chunk,
+            shard=shard,
+            name=op.name,
+            attrs={**_inherited(opened[0]), **(attrs or {}), **facts, "cpu": platform.machine()},
+            overwrite=not resume,
+            dims=(*lead, "y", "x"),
         )
+        units = sum(1 for _ in writer.units)
+        pending = writer.pending
+        summary: dict[str, Any] = {
+            "shape": list(writer.shape),
+            "dtype": writer.dtype.name,
+            "units": units,
+            "units_done_before": units - len(pending),
+        }
+        if pending:
+            if len(pending) < units:
+                progress.note(f"{units - len(pending)} of {units} shards are done already")
+            # Tasks carry what they need and no more: the sources pickle as paths.
+            with open_pool(cluster, workers=workers, threads=threads, memory=memory) as pool:
+                if pool.dashboard:
+                    progress.note(f"dashboard: {pool.dashboard}")
+                side, projected = _fit(op, opened, writer, pool.memory_limit)
+                job = _Job(op, opened, declared, _offsets(op, opened, declared), writer, side)
+                progress(op.name, units - len(pending), units)
+                for done, _ in enumerate(
+                    pool.imap(_map_unit, ((job, unit) for unit in pending)), 1
+                ):
+                    progress(op.name, units - len(pending) + done, units)
+                summary |= {
+                    "projected_bytes": projected,
+                    "read_side": side,
+                    "slots": pool.slots,
+                    "dashboard": pool.dashboard,
+                }
+        if not writer.finished:
+            writer.finish(
+                {
+                    **_coords(opened[0], planar),
+                    **(op.coords if isinstance(op, GaussianBlurs) else {}),
+                }
+            )
     summary["seconds"] = round(time.monotonic() - started, 3)
     return summary
 

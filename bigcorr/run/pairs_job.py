@@ -7,6 +7,7 @@ storage in `bigcorr.raster` and `results`, what happens in a worker in `passes`.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from bigcorr.pairs.summaries import rounds_of
 from bigcorr.pairs.variance import spectra_of
+from bigcorr.raster.lock import locked
 from bigcorr.run.blur_job import one_blur, sample_of
 from bigcorr.run.checkpoint import Checkpoint, refuse_other
 from bigcorr.run.cluster import Pool, open_pool
@@ -73,7 +75,12 @@ def run_pairs(
     progress = progress or SILENT
     started = time.monotonic()
     out = Path(out_path)
-    with open_pool(cluster, workers=workers, threads=threads, memory=memory) as pool:
+    with ExitStack() as held:
+        if not plan_only:
+            progress = held.enter_context(locked(out, progress)).watch(progress)
+        pool = held.enter_context(
+            open_pool(cluster, workers=workers, threads=threads, memory=memory)
+        )
         if pool.dashboard:
             progress.note(f"dashboard: {pool.dashboard}")
         asked = ask(stack, pool=pool, progress=progress, **question)

@@ -29,9 +29,10 @@ from bigcorr.pairs.listing import RANKED, TILE_BYTES, PairListing, Records
 from bigcorr.pairs.ranking import check_table_path, ranked_records, table_piece
 from bigcorr.pairs.table_file import TableFile
 from bigcorr.raster import store
+from bigcorr.raster.lock import locked
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import parse_memory
-from bigcorr.run.progress import SILENT, Progress
+from bigcorr.run.progress import Progress
 from bigcorr.run.rank_runs import MERGE_BYTES, SORT_BYTES, RankingRuns
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def write_ranking(
             f"memory: got {limit / 2**20:.0f} MiB, takes at least {needed / 2**20:.0f} MiB for "
             f"{listing.total:,} pairs"
         )
-    return _rank(listing, path, rows, resume, progress or SILENT)
+    with locked(path, progress) as lock:
+        return _rank(listing, path, rows, resume, lock.watch(progress))
 
 
 def _least_rows(total: int) -> int:

@@ -51,6 +51,7 @@ def write_images(
     >>> made["shape"], made["truth"]
     ((3, 64, 64), {'shift': [1.5, 0.0]})
     """
+    from bigcorr.raster.lock import locked
     from bigcorr.raster.stack import StackWriter
     from bigcorr.run.cluster import ThreadPool, processors
 
@@ -66,20 +67,21 @@ def write_images(
         },
         "truth": {"shift": list(scene.shift)},
     }
-    with StackWriter(
-        Path(path), IMAGE_CHANNELS, shape, np.float32, attrs=attrs, overwrite=overwrite
-    ) as writer:
-        shards = list(writer.shard_boxes)
+    with locked(path) as lock:
+        watched = lock.watch(progress)
+        with StackWriter(
+            Path(path), IMAGE_CHANNELS, shape, np.float32, attrs=attrs, overwrite=overwrite
+        ) as writer:
+            shards = list(writer.shard_boxes)
 
-        def make(channels: slice, box: Box) -> None:
-            changed = scene.changed(box).astype(np.float32)
-            images = np.stack([scene.reference(box), scene.moving(box), changed])
-            writer.write(channels, box, images[channels])
+            def make(channels: slice, box: Box) -> None:
+                changed = scene.changed(box).astype(np.float32)
+                images = np.stack([scene.reference(box), scene.moving(box), changed])
+                writer.write(channels, box, images[channels])
 
-        pool = ThreadPool(threads or processors())
-        for done, _ in enumerate(pool.imap(make, shards, window=pool.slots), start=1):
-            if progress is not None:
-                progress(done, len(shards))
+            pool = ThreadPool(threads or processors())
+            for done, _ in enumerate(pool.imap(make, shards, window=pool.slots), start=1):
+                watched(done, len(shards))
     return {
         "path": os.fspath(path),
         "shape": (len(IMAGE_CHANNELS), *shape),

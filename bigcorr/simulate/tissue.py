@@ -217,6 +217,7 @@ def tissue(
     >>> made["shape"], made["truth"]["kind"]
     ((4, 96, 128), ['blobs', 'blobs', 'blobs', 'layers'])
     """
+    from bigcorr.raster.lock import locked
     from bigcorr.raster.stack import StackWriter
     from bigcorr.run.cluster import ThreadPool
 
@@ -235,20 +236,23 @@ def tissue(
     }
     names = [channel.name for channel in spec.plan]
     total = 0
-    with StackWriter(Path(path), names, shape, pixel, attrs=attrs, overwrite=overwrite) as writer:
-        shards = list(writer.shard_boxes)
+    with locked(path) as lock:
+        watched = lock.watch(progress)
+        with StackWriter(
+            Path(path), names, shape, pixel, attrs=attrs, overwrite=overwrite
+        ) as writer:
+            shards = list(writer.shard_boxes)
 
-        def make(block: slice, box: Box) -> int:
-            data = np.empty((block.stop - block.start, *box.shape), pixel)
-            _fill(data, spec, range(block.start, block.stop), box)
-            writer.write(block, box, data)
-            return int(data.sum(dtype=np.int64))
+            def make(block: slice, box: Box) -> int:
+                data = np.empty((block.stop - block.start, *box.shape), pixel)
+                _fill(data, spec, range(block.start, block.stop), box)
+                writer.write(block, box, data)
+                return int(data.sum(dtype=np.int64))
 
-        pool = ThreadPool(threads or os.cpu_count() or 1)
-        for done, (_, counts) in enumerate(pool.imap(make, shards, window=pool.slots), start=1):
-            total += counts
-            if progress is not None:
-                progress(done, len(shards))
+            pool = ThreadPool(threads or os.cpu_count() or 1)
+            for done, (_, counts) in enumerate(pool.imap(make, shards, window=pool.slots), start=1):
+                total += counts
+                watched(done, len(shards))
     return {
         "path": os.fspath(path),
         "shape": (spec.channels, *shape),
