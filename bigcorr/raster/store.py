@@ -6,8 +6,10 @@ array means (channels, occupancy, masks) does not live here: see `zarr_.py` and 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
+import itertools
 import math
 import os
 import shutil
@@ -20,8 +22,9 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.core.buffer.cpu import NDBuffer
+from zarr.core.sync import sync
 
 from bigcorr.errors import InputError, RunError
 
@@ -39,23 +42,37 @@ _pipeline_lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def fast_codecs(enabled: bool = True) -> Iterator[None]:
+def fast_codecs(in_order: bool = False) -> Iterator[None]:
     """Arrays that are opened inside use the Rust codec pipeline.
 
     The setting is one for the process and is put back at the end, so the lock keeps two threads
     from restoring each other's value.
+
+    Parameters
+    ----------
+    in_order : encode the chunks of a shard one after the other. With several threads they lie in
+        the file in the order in which they happen to be ready, and no two runs give equal bytes.
     """
-    if not enabled:
-        yield
-        return
-    with (
-        _pipeline_lock,
-        warnings.catch_warnings(),
-        zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}),
-    ):
+    settings: dict[str, Any] = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+    if in_order:
+        settings["threading.max_workers"] = 1
+    with _pipeline_lock, warnings.catch_warnings():
+        if in_order:
+            _start_threads()
         # A codec that it does not know goes to zarr-python, which is no news for the user.
         warnings.filterwarnings("ignore", message="Array is unsupported by ZarrsCodecPipeline")
-        yield
+        with zarr.config.set(settings):
+            yield
+
+
+def _start_threads() -> None:
+    """Have zarr make its pool of threads, once, with the size that it has by default.
+
+    It would else take our number of encoding threads for the size of that pool, for good.
+    """
+    count = zarr.config.get("threading.max_workers") or min(32, (os.cpu_count() or 1) + 4)
+    with zarr.config.set({"threading.max_workers": count}):
+        sync(asyncio.sleep(0))
 
 
 def open_array(path: str | Path, mode: str = "r", component: str = "") -> zarr.Array[Any]:
@@ -63,14 +80,22 @@ def open_array(path: str | Path, mode: str = "r", component: str = "") -> zarr.A
     try:
         array = zarr.open_array(str(path), path=component or None, mode=mode)
         _check_chunks(array)
-        if array.metadata.zarr_format == 3 and array.dtype.isnative:
-            with fast_codecs():
+        if array.metadata.zarr_format == 3 and array.dtype.isnative and not has_crc32c(array):
+            with fast_codecs(in_order=mode != "r" and array.shards is not None):
                 array = zarr.open_array(str(path), path=component or None, mode=mode)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # damaged metadata make the parser fail in any way
         raise not_zarr(Path(path) / component, error) from error
     return array
+
+
+def has_crc32c(array: zarr.Array[Any]) -> bool:
+    """Whether chunks end in a CRC32C, which zarr-python verifies and the Rust pipeline does not."""
+    codecs = array.metadata.to_dict().get("codecs") or ()
+    while codecs and codecs[0]["name"] == "sharding_indexed":
+        codecs = codecs[0]["configuration"]["codecs"]
+    return any(codec["name"] == "crc32c" for codec in codecs)
 
 
 def not_zarr(path: str | Path, error: Exception) -> InputError:
@@ -124,9 +149,15 @@ def create_array(
     fill_value: Any = 0,
     attributes: dict[str, Any] | None = None,
 ) -> zarr.Array[Any]:
-    """An array as all our stores have it: Blosc(zstd 1, bitshuffle), empty chunks left out."""
+    """An array as all our stores have it: Blosc(zstd 1, bitshuffle), empty chunks left out.
+
+    Blosc decodes most flipped bits without a word, so that each chunk is put into a Zstandard frame
+    with a checksum, at a level that does not try to compress it again: a few per cent of the time.
+    A frame can only be decoded whole, which verifies it; the crc32c codec of Zarr is not verified
+    by the Rust pipeline where less than a whole shard is read.
+    """
     dtype = np.dtype(dtype)
-    with fast_codecs():
+    with fast_codecs(in_order=shards is not None):
         return group.create_array(
             name,
             shape=tuple(shape),
@@ -134,9 +165,10 @@ def create_array(
             chunks=tuple(chunks),
             shards=None if shards is None else tuple(shards),
             fill_value=fill_value,
-            compressors=BloscCodec(
-                typesize=dtype.itemsize, cname="zstd", clevel=1, shuffle="bitshuffle"
-            ),
+            compressors=[
+                BloscCodec(typesize=dtype.itemsize, cname="zstd", clevel=1, shuffle="bitshuffle"),
+                ZstdCodec(level=-1000, checksum=True),
+            ],
             dimension_names=tuple(dims),
             attributes=attributes or {},
             config={"write_empty_chunks": False},
@@ -196,24 +228,79 @@ def read_into(array: zarr.Array[Any], selection: tuple[slice, ...], out: NDArray
 
 def _damage(array: zarr.Array[Any], selection: tuple[slice, ...], error: Exception) -> str:
     """Say which stored chunk of the selection cannot be read."""
-    unit = array.shards or array.chunks
+    for chunk, place, cause in damaged_chunks(array, selection):
+        return f"cannot read {describe_chunk(array, chunk, place)}: {one_line(cause)}"
+    return f"cannot read {store_root(array)}: {one_line(error)}"
+
+
+Place = tuple[slice, ...]
+
+
+def damaged_chunks(
+    array: zarr.Array[Any], selection: Place
+) -> Iterator[tuple[tuple[int, ...], Place, Exception]]:
+    """The chunks of a selection that cannot be read: their index, their pixels, the reason.
+
+    A shard of which no chunk can be read is told once, by its first chunk.
+    """
+    with _python_codecs():  # they verify whatever there is to verify, one chunk at a time
+        plain = zarr.open_array(array.store_path, mode="r")
+    for shard in _parts(selection, array.shards or array.chunks):
+        cause = _failure(array, shard)
+        if cause is None:
+            continue
+        # Of a file that is torn, all chunks fail for the same reason; of a flipped bit, one does.
+        chunks = list(_parts(shard, array.chunks))
+        bad = [(part, why) for part in chunks if (why := _failure(plain, part)) is not None]
+        for part, why in bad if len(bad) < len(chunks) else [(shard, cause)]:
+            index = tuple(p.start // n for p, n in zip(part, array.chunks, strict=True))
+            yield index, part, why
+
+
+@contextlib.contextmanager
+def _python_codecs() -> Iterator[None]:
+    name = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+    with _pipeline_lock, zarr.config.set({"codec_pipeline.path": name}):
+        yield
+
+
+def _parts(selection: Place, sizes: Sequence[int]) -> Iterator[Place]:
+    """The parts of a selection that lie in one cell each of a grid with cells of `sizes`."""
     ranges = [
         range(part.start // size, -(-part.stop // size))
-        for part, size in zip(selection, unit, strict=True)
+        for part, size in zip(selection, sizes, strict=True)
     ]
-    root = store_root(array)
-    for position in np.ndindex(*(len(r) for r in ranges)):
-        index = tuple(r[i] for r, i in zip(ranges, position, strict=True))
-        inside = tuple(
-            slice(max(s.start, i * n), min(s.stop, (i + 1) * n))
-            for s, i, n in zip(selection, index, unit, strict=True)
+    for index in itertools.product(*ranges):
+        yield tuple(
+            slice(max(part.start, i * n), min(part.stop, (i + 1) * n))
+            for part, i, n in zip(selection, index, sizes, strict=True)
         )
-        try:
-            _ = array[inside]
-        except Exception as cause:
-            name = array.metadata.encode_chunk_key(index)
-            return f"cannot read chunk {index} of {root}: {root}/{name}: {one_line(cause)}"
-    return f"cannot read {root}: {one_line(error)}"
+
+
+def _failure(array: zarr.Array[Any], place: Place) -> Exception | None:
+    try:
+        _ = array[place]
+    except Exception as error:
+        return error
+    return None
+
+
+def describe_chunk(array: zarr.Array[Any], chunk: tuple[int, ...], place: Place) -> str:
+    """A chunk in words: its index, where its pixels lie, and the file that it is in."""
+    root = store_root(array)
+    unit = array.shards or array.chunks
+    file = array.metadata.encode_chunk_key(
+        tuple(part.start // size for part, size in zip(place, unit, strict=True))
+    )
+    names = getattr(array.metadata, "dimension_names", None)
+    if not names:
+        names = ("channel", "y", "x")[-array.ndim :] if array.ndim <= 3 else ("",) * array.ndim
+    words = {"y": "rows", "x": "columns"}
+    where = []
+    for name, part in zip(names, place, strict=True):
+        span = f"{part.start}" if part.stop - part.start == 1 else f"{part.start}:{part.stop}"
+        where.append(f"{words.get(str(name), name)} {span}".strip())
+    return f"chunk {chunk} of {root} ({', '.join(where)}): {root}/{file}"
 
 
 def store_root(array: zarr.Array[Any]) -> str:
@@ -293,12 +380,12 @@ def rename_into_place(built: Path, path: Path) -> None:
     """Move a finished store to its name, over the one that it replaces."""
     old = _old_path(path)
     with writing(path):
-        _sync_folder(built)
+        sync_folder(built)
         remove(old)
         if path.exists():
             os.replace(path, old)
         os.replace(built, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         remove(old)
 
 
@@ -306,7 +393,7 @@ def _old_path(path: Path) -> Path:
     return path.with_name(path.name + ".replaced" + PARTIAL)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Ask the disk to keep the folder's entries (best effort: some file systems refuse)."""
     with contextlib.suppress(OSError):
         number = os.open(path, os.O_RDONLY)

@@ -4,11 +4,12 @@
 ``PATH.partial/done``; `finish` renames the store to PATH. The order of the steps is the promise:
 
 1. a shard's file that has no marker is removed before the shard is written (it may be torn);
-2. the shard is written and flushed to the disk;
-3. only then its marker appears, by a rename.
+2. the shard is written to a folder of its own, flushed to the disk, and renamed into the store;
+3. only then its marker appears, by a rename; it holds the file's length and checksum.
 
 So a marker always means a whole shard, and a store at PATH always means a finished run. One
-shard belongs to one call of `write`; calls may come from any process that sees the folder.
+shard belongs to one call of `write`; calls may come from any process that sees the folder, even
+from a worker that outlived a run which was killed. The bytes of a shard follow from its pixels.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
+import uuid
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from bigcorr.errors import InputError
+from bigcorr.errors import InputError, RunError
 from bigcorr.raster import store
 from bigcorr.raster.base import digest
 
@@ -121,8 +125,10 @@ class ShardWriter:
         note = self._root / "fingerprint"
         if note.is_file() and note.read_text() == self.fingerprint:
             array = self._open()
+            store.remove(self._root / "writing")
             for unit in self.pending:  # what has no marker may be torn
                 store.remove(self._file(array, unit))
+                self._marker(unit).unlink(missing_ok=True)
             return
         store.remove(self._root)
         (self._root / "done").mkdir(parents=True)
@@ -155,19 +161,49 @@ class ShardWriter:
         """The shards that are not done yet."""
         if self.finished:
             return []
-        return [unit for unit in self.units if not self._marker(unit).exists()]
+        array = self._open()
+        return [unit for unit in self.units if not self._is_done(array, unit)]
+
+    def _is_done(self, array: zarr.Array[Any], unit: Unit) -> bool:
+        marker = read_marker(self._marker(unit))
+        if marker is None or marker.get("fingerprint") != self.fingerprint:
+            return False
+        try:
+            return marker["bytes"] == self._file(array, unit).stat().st_size
+        except FileNotFoundError:
+            return marker["bytes"] == 0  # nothing but fill
 
     def write(self, unit: Unit, data: NDArray[Any]) -> None:
         """Write one shard and mark it as done."""
         if data.shape != tuple(part.stop - part.start for part in unit):
             raise InputError(f"data of shape {data.shape} does not fit the shard {unit}")
         with store.writing(self.path):
-            array = self._open()
-            array[unit] = np.ascontiguousarray(data, dtype=self.dtype)
-            file = self._file(array, unit)
-            if file.exists():  # a shard of nothing but fill is not stored
-                _flush(file)
-            _write_whole(self._marker(unit), self.fingerprint)
+            place = self._root / "writing" / uuid.uuid4().hex
+            place.mkdir(parents=True)
+            try:
+                shutil.copyfile(self._root / "store" / self.name / "zarr.json", place / "zarr.json")
+                array = store.open_array(place, mode="r+")
+                array[unit] = np.ascontiguousarray(data, dtype=self.dtype)
+                self._keep(array, place, unit)
+            finally:
+                store.remove(place)
+
+    def _keep(self, array: zarr.Array[Any], place: Path, unit: Unit) -> None:
+        """Move a shard that was written at `place` into the store, and mark it."""
+        file = self._file(array, unit)
+        built = place / file.relative_to(self._root / "store" / self.name)
+        marker: dict[str, Any] = {"fingerprint": self.fingerprint, "bytes": 0}
+        if built.exists():
+            marker |= {"bytes": built.stat().st_size, "crc32": flushed_checksum(built)}
+        if (self._root / "fingerprint").read_text() != self.fingerprint:
+            raise RunError(f"{self.path} was started afresh by another run; this one stops")
+        if built.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(built, file)
+            store.sync_folder(file.parent)
+        else:  # a shard of nothing but fill is not stored
+            store.remove(file)
+        _write_whole(self._marker(unit), json.dumps(marker))
 
     def finish(self, coords: dict[str, tuple[Sequence[str], Any]] | None = None) -> None:
         """Add coordinates and give the store its name.
@@ -220,9 +256,23 @@ def _write_whole(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def _flush(path: Path) -> None:
+def read_marker(path: Path) -> dict[str, Any] | None:
+    """What a marker says of its shard (fingerprint, bytes, crc32); None if it is gone or torn."""
+    try:
+        marker = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return marker if isinstance(marker, dict) and isinstance(marker.get("bytes"), int) else None
+
+
+def flushed_checksum(path: Path) -> int:
+    """The CRC32 of a file that the disk was asked to keep."""
+    crc = 0
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+        while piece := file.read(2**20):
+            crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def jsonable(value: Any) -> Any:

@@ -102,7 +102,8 @@ def test_the_lock_is_given_back_on_errors_and_on_interrupts(
             assert lock_path(tmp_path / "new" / "o").exists()
             raise how
 
-    pytest.raises(how, fail)
+    with pytest.raises(how):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 
