@@ -14,6 +14,7 @@ from .regions import peak_regions as peak_regions
 from .registration import Registration as Registration
 from .registration import apply_shift as apply_shift
 from .registration import register as register
+from .run.check import check_store as check_store
 from .run.cluster import connect as connect
 from .run.rank_job import write_ranking as write_ranking
 from .texture import lbp_histogram as lbp_histogram

@@ -36,6 +36,8 @@ class Outcome:
     shown: list[Any] = field(default_factory=list)
     is_answer: bool = False
     """True where what is shown is what was asked for, which ``--quiet`` does not silence."""
+    status: int = 0
+    """The exit status."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Run:
 
 def command(
     name: str, given: dict[str, Any], common: dict[str, Any], quiet: bool, as_json: bool
-) -> None:
-    """Carry out one command line and print its outcome."""
+) -> int:
+    """Carry out one command line, print its outcome and return the exit status."""
     given = {key: value for key, value in given.items() if value is not None}
     common = {key: value for key, value in common.items() if value is not None}
     started = time.monotonic()
@@ -67,6 +69,7 @@ def command(
         tables.show(*outcome.shown)
     elif not quiet:
         tables.show(*outcome.shown, f"{clock(seconds)}, peak memory {tables.size(peak.bytes)}")
+    return outcome.status
 
 
 def _warn(text: str) -> None:
@@ -81,6 +84,8 @@ def _carry_out(
         from bigcorr.cli.info import describe
 
         return Outcome(*describe(given["path"]), is_answer=True)
+    if name == "check":
+        return _check(given["path"], progress)
     if name == "run":
         return run_job(given["job"], common, progress)
     settings = build(Settings, common)
@@ -369,6 +374,24 @@ def _pairs(step: models.Pairs, run: Run) -> Outcome:
         "time of all workers: " + ", ".join(f"{k} {v:.1f} s" for k, v in times if v >= 0.05)
     )
     return Outcome(summary, shown)
+
+
+def _check(path: str, progress: Progress) -> Outcome:
+    from bigcorr.run.check import check_store
+
+    found = check_store(path, progress=progress)
+    size = f"{found.kind}, {found.state}, {found.files} files read"
+    if found.units:
+        size += f", {found.units_done} of {found.units} shards done"
+    count = len(found.damages)
+    verdict = "nothing wrong" if found.ok else f"{count} damage{'s' * (count > 1)}"
+    shown = [f"{found.path}: {size}: {verdict}", *map(str, found.damages)]
+    if found.without_checksum:
+        shown.append(
+            f"note: no checksums in {', '.join(found.without_checksum)}: there a flipped bit may "
+            "go unseen"
+        )
+    return Outcome(found.to_dict(), shown, is_answer=True, status=0 if found.ok else 1)
 
 
 def _report(step: models.Report, run: Run) -> Outcome:

@@ -64,7 +64,11 @@ def command(**extra: Any) -> Callable[[Callable[..., Fields]], Callable[..., Non
 
             quiet, as_json = common.pop("quiet"), common.pop("json")
             with interruptible():
-                actions.command(make_fields.__name__, make_fields(**given), common, quiet, as_json)
+                status = actions.command(
+                    make_fields.__name__, make_fields(**given), common, quiet, as_json
+                )
+            if status != DONE:
+                raise typer.Exit(status)
 
         own = inspect.signature(make_fields, eval_str=True)
         added = [
@@ -142,6 +146,17 @@ def info(
     path: Annotated[str, typer.Argument(help="A raster, a stack, a map or a result.")],
 ) -> Fields:
     """Say what a file or store holds."""
+    return locals()
+
+
+@command()
+def check(
+    path: Annotated[str, typer.Argument(help="A store, a result, or a job that is half done.")],
+) -> Fields:
+    """Verify what lies on the disk: markers, checksums, missing or torn files.
+
+    Exit status 0 if all is well, 1 if something is damaged.
+    """
     return locals()
 
 

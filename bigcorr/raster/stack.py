@@ -190,6 +190,7 @@ class StackWriter:
             for axis, values in self._coordinates().items():
                 put(self._group, axis, values, (axis,))
             self._group.attrs["bigcorr"] = {"kind": "stack", "format": FORMAT, **self._attrs}
+            store.write_file_lists(self._root)
             store.consolidate(self._root)
         store.finish_partial(self.path)
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import itertools
+import json
 import math
 import os
 import shutil
@@ -32,11 +33,14 @@ CHUNK = 512
 SHARD = 2048
 PARTIAL = ".partial"
 METADATA = ("zarr.json", ".zgroup", ".zarray")
+FILE_LIST = "files.json"
 SHARD_BYTES = 64 * 2**20
 """Raw bytes of a shard at most: what one task holds while it writes."""
 
 MAX_CHUNK_BYTES = 2**32
 MAX_SHARD_PARTS = 2**24
+
+Place = tuple[slice, ...]
 
 _pipeline_lock = threading.Lock()
 
@@ -92,10 +96,29 @@ def open_array(path: str | Path, mode: str = "r", component: str = "") -> zarr.A
 
 def has_crc32c(array: zarr.Array[Any]) -> bool:
     """Whether chunks end in a CRC32C, which zarr-python verifies and the Rust pipeline does not."""
-    codecs = array.metadata.to_dict().get("codecs") or ()
+    return any(codec["name"] == "crc32c" for codec in _codecs(array))
+
+
+def has_checksum(array: zarr.Array[Any]) -> bool:
+    """Whether a flipped bit of a chunk is noticed when it is decoded."""
+    sure = ("crc32c", "gzip", "fletcher32", "adler32", "crc32")
+    return any(
+        codec["name"].removeprefix("numcodecs.") in sure
+        or (codec["name"] == "zstd" and codec.get("configuration", {}).get("checksum"))
+        for codec in _codecs(array)
+    )
+
+
+def _codecs(array: zarr.Array[Any]) -> list[dict[str, Any]]:
+    """The codecs of a chunk, by name and configuration; of format 2 the compressor and filters."""
+    metadata = array.metadata.to_dict()
+    if array.metadata.zarr_format == 2:
+        held = [metadata.get("compressor"), *(metadata.get("filters") or ())]
+        return [{"name": str(codec["id"])} for codec in held if isinstance(codec, dict)]
+    codecs = list(metadata["codecs"])
     while codecs and codecs[0]["name"] == "sharding_indexed":
-        codecs = codecs[0]["configuration"]["codecs"]
-    return any(codec["name"] == "crc32c" for codec in codecs)
+        codecs = list(codecs[0]["configuration"]["codecs"])
+    return codecs
 
 
 def not_zarr(path: str | Path, error: Exception) -> InputError:
@@ -233,24 +256,24 @@ def _damage(array: zarr.Array[Any], selection: tuple[slice, ...], error: Excepti
     return f"cannot read {store_root(array)}: {one_line(error)}"
 
 
-Place = tuple[slice, ...]
-
-
 def damaged_chunks(
-    array: zarr.Array[Any], selection: Place
+    array: zarr.Array[Any], selection: Place, thorough: bool = False
 ) -> Iterator[tuple[tuple[int, ...], Place, Exception]]:
     """The chunks of a selection that cannot be read: their index, their pixels, the reason.
 
-    A shard of which no chunk can be read is told once, by its first chunk.
+    A shard of which no chunk can be read is told once, by its first chunk. `thorough` verifies the
+    checksums of each chunk also where a shard as a whole gives no error.
     """
+    thorough = thorough and has_crc32c(array)
     with _python_codecs():  # they verify whatever there is to verify, one chunk at a time
         plain = zarr.open_array(array.store_path, mode="r")
-    for shard in _parts(selection, array.shards or array.chunks):
+    for shard in parts_of(selection, array.shards or array.chunks):
         cause = _failure(array, shard)
-        if cause is None:
+        if cause is None and not thorough:
             continue
         # Of a file that is torn, all chunks fail for the same reason; of a flipped bit, one does.
-        chunks = list(_parts(shard, array.chunks))
+        chunks = list(parts_of(shard, array.chunks))
+        bad: list[tuple[Place, Exception]]
         bad = [(part, why) for part in chunks if (why := _failure(plain, part)) is not None]
         for part, why in bad if len(bad) < len(chunks) else [(shard, cause)]:
             index = tuple(p.start // n for p, n in zip(part, array.chunks, strict=True))
@@ -264,7 +287,7 @@ def _python_codecs() -> Iterator[None]:
         yield
 
 
-def _parts(selection: Place, sizes: Sequence[int]) -> Iterator[Place]:
+def parts_of(selection: Place, sizes: Sequence[int]) -> Iterator[Place]:
     """The parts of a selection that lie in one cell each of a grid with cells of `sizes`."""
     ranges = [
         range(part.start // size, -(-part.stop // size))
@@ -288,19 +311,63 @@ def _failure(array: zarr.Array[Any], place: Place) -> Exception | None:
 def describe_chunk(array: zarr.Array[Any], chunk: tuple[int, ...], place: Place) -> str:
     """A chunk in words: its index, where its pixels lie, and the file that it is in."""
     root = store_root(array)
-    unit = array.shards or array.chunks
-    file = array.metadata.encode_chunk_key(
-        tuple(part.start // size for part, size in zip(place, unit, strict=True))
-    )
+    where = describe_place(array, place)
+    return f"chunk {chunk} of {root} ({where}): {root}/{file_of_place(array, place)}"
+
+
+def describe_place(array: zarr.Array[Any], place: Place) -> str:
+    """Pixels in words: channel 3, rows 0:512, columns 512:1024."""
     names = getattr(array.metadata, "dimension_names", None)
     if not names:
         names = ("channel", "y", "x")[-array.ndim :] if array.ndim <= 3 else ("",) * array.ndim
     words = {"y": "rows", "x": "columns"}
     where = []
     for name, part in zip(names, place, strict=True):
-        span = f"{part.start}" if part.stop - part.start == 1 else f"{part.start}:{part.stop}"
+        lonely = part.stop - part.start == 1 and name not in words
+        span = f"{part.start}" if lonely else f"{part.start}:{part.stop}"
         where.append(f"{words.get(str(name), name)} {span}".strip())
-    return f"chunk {chunk} of {root} ({', '.join(where)}): {root}/{file}"
+    return ", ".join(where)
+
+
+def file_of_place(array: zarr.Array[Any], place: Place) -> str:
+    """The file below the array's folder that holds the first of these pixels."""
+    unit = array.shards or array.chunks
+    index = tuple(part.start // size for part, size in zip(place, unit, strict=True))
+    return array.metadata.encode_chunk_key(index)
+
+
+def place_of_file(array: zarr.Array[Any], name: str) -> Place | None:
+    """The pixels of a file of an array as ours are; None if the name is none of a chunk."""
+    head, *rest = name.split("/")
+    if head != "c" or len(rest) != array.ndim or not all(part.isdigit() for part in rest):
+        return None
+    unit = array.shards or array.chunks
+    return tuple(
+        slice(int(i) * n, min((int(i) + 1) * n, size))
+        for i, n, size in zip(rest, unit, array.shape, strict=True)
+    )
+
+
+def write_file_lists(root: Path) -> None:
+    """Beside each array of a store that is done, the names and lengths of its files.
+
+    Chunks of nothing but fill have no file, so that without this a lost one would read as empty.
+    """
+    for metadata in root.rglob("zarr.json"):
+        folder = metadata.parent
+        if json.loads(metadata.read_text()).get("node_type") == "array":
+            files = (file for file in (folder / "c").rglob("*") if file.is_file())
+            listed = {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
+            (folder / FILE_LIST).write_text(json.dumps(dict(sorted(listed.items())), indent=0))
+
+
+def read_file_list(folder: Path) -> dict[str, int] | None:
+    """What `write_file_lists` wrote; None where there is no list, or it is torn."""
+    try:
+        listed = json.loads((folder / FILE_LIST).read_text())
+    except (OSError, ValueError):
+        return None
+    return listed if isinstance(listed, dict) else None
 
 
 def store_root(array: zarr.Array[Any]) -> str:

@@ -228,6 +228,7 @@ class ShardWriter:
             beside = [name for name, (dims, _) in extra.items() if tuple(dims) != (name,)]
             if beside:
                 group[self.name].attrs["coordinates"] = " ".join(sorted(beside))
+            store.write_file_lists(root)
             store.consolidate(root)
         store.rename_into_place(root, self.path)
         with store.writing(self.path):

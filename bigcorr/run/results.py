@@ -232,6 +232,7 @@ def write_result(result: PairResult, path: Path, built: Path, job: dict[str, Any
         attrs = {k: v for k, v in result.all_attrs().items() if v is not None}
         attrs["job"] = job
         group.attrs.update(json.loads(json.dumps(attrs, default=_plain)))
+        store.write_file_lists(built)
         store.consolidate(built)
         store.rename_into_place(built, path)
 

@@ -75,7 +75,7 @@ def test_a_flipped_bit_is_found_and_its_chunk_named(tmp_path: Path, byte: int) -
     assert f"rows {y}, columns {x}): {file}: " in str(caught.value)
     whole = np.ones(image.shape, bool)
     whole[place] = False
-    for part in store._parts((slice(0, 3), slice(0, 96), slice(0, 96)), array.chunks):
+    for part in store.parts_of((slice(0, 3), slice(0, 96), slice(0, 96)), array.chunks):
         if whole[part].all():  # only the chunk that is named is lost
             assert np.array_equal(array[part], image[part])
 
