@@ -273,9 +273,14 @@ def damaged_chunks(
             continue
         # Of a file that is torn, all chunks fail for the same reason; of a flipped bit, one does.
         chunks = list(parts_of(shard, array.chunks))
-        bad: list[tuple[Place, Exception]]
-        bad = [(part, why) for part in chunks if (why := _failure(plain, part)) is not None]
-        for part, why in bad if len(bad) < len(chunks) else [(shard, cause)]:
+        bad: list[tuple[Place, Exception]] = []
+        for part in chunks:
+            why = _failure(plain, part)
+            if why is not None:
+                bad.append((part, why))
+        if cause is not None and len(bad) in (0, len(chunks)):
+            bad = [(shard, cause)]
+        for part, why in bad:
             index = tuple(p.start // n for p, n in zip(part, array.chunks, strict=True))
             yield index, part, why
 

@@ -12,7 +12,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,78 +22,13 @@ from bigcorr.raster import store
 from bigcorr.raster.lock import lock_path
 from bigcorr.raster.writer import read_marker
 from bigcorr.run.checkpoint import Checkpoint
+from bigcorr.run.damage import Damage, StoreCheck
 from bigcorr.run.progress import SILENT, Progress
 
 READERS = 4
 """Shards that are decoded at the same time: each may take 64 MiB and more."""
 
 Task = Callable[[], "list[Damage]"]
-
-
-@dataclass(frozen=True)
-class Damage:
-    """One thing that is wrong.
-
-    Attributes
-    ----------
-    kind : "missing", "torn" (another length), "damaged" (cannot be decoded, or another checksum),
-        "marker" or "metadata".
-    file : path of the file that is meant.
-    where : chunk, channel, rows and columns in words; "" where it is not about pixels.
-    reason : in words.
-    array : path of the Zarr array, "" where there is none.
-    chunk : index of the chunk.
-    start, stop : the pixels of it, one number a dimension.
-    """
-
-    kind: str
-    file: str
-    where: str
-    reason: str
-    array: str = ""
-    chunk: tuple[int, ...] | None = None
-    start: tuple[int, ...] | None = None
-    stop: tuple[int, ...] | None = None
-
-    def __str__(self) -> str:
-        where = f"{self.where}: " if self.where else ""
-        return f"{self.kind}: {where}{self.file}: {self.reason}"
-
-
-@dataclass(frozen=True)
-class StoreCheck:
-    """What `check_store` found.
-
-    Attributes
-    ----------
-    path : what was looked at.
-    kind : "stack", "map", "raster", "pairs", "ranking" or "zarr" (a store of somebody else).
-    state : "finished", "unfinished" (the same command again goes on) or "in use" (a run holds the
-        lock of the output).
-    files : files of data that were read.
-    units_done, units : of a map under way; 0 for the others.
-    damages : what is wrong.
-    without_checksum : arrays whose chunks have no checksum: of these, damage is only seen where
-        it keeps a chunk from being decoded.
-    """
-
-    path: str
-    kind: str
-    state: str
-    files: int = 0
-    units_done: int = 0
-    units: int = 0
-    damages: tuple[Damage, ...] = ()
-    without_checksum: tuple[str, ...] = field(default=())
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.damages
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON has it."""
-        return {**asdict(self), "ok": self.ok, "damages": [asdict(d) for d in self.damages]}
 
 
 def check_store(path: str | os.PathLike[str], *, progress: Progress | None = None) -> StoreCheck:
@@ -343,7 +277,7 @@ def _check_job(place: Path, state: str, progress: Progress) -> StoreCheck:
     """The sums that a job of pairs has kept, or the notes of a ranking."""
     tasks: list[Task] = []
     kind = "pairs"
-    damages = []
+    damages: list[Damage] = []
     for name in ("job.json", "state.json"):
         try:
             facts = json.loads((place / name).read_text())
