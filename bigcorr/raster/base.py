@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
+from bigcorr.retry import patiently
 from bigcorr.tiles import Box
 
 LAZY_SIDE = 2048
@@ -106,7 +107,7 @@ class BaseSource:
     def read(self, channels: Channels, box: Box) -> NDArray[Any]:
         index = channel_index(channels, self.shape[0])
         check_box(box, self.shape)
-        out = self._read(index, box)
+        out = patiently(f"reading {self.path}", self._read, index, box)
         if out.dtype == np.bool_:
             out = out.view(np.uint8)
         return np.ascontiguousarray(out, dtype=self.dtype)

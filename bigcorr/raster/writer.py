@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError, RunError
 from bigcorr.raster import store
 from bigcorr.raster.base import digest
+from bigcorr.retry import patiently
 
 Unit = tuple[slice, ...]
 
@@ -177,6 +178,9 @@ class ShardWriter:
         """Write one shard and mark it as done."""
         if data.shape != tuple(part.stop - part.start for part in unit):
             raise InputError(f"data of shape {data.shape} does not fit the shard {unit}")
+        patiently(f"writing {self.path}", self._write, unit, data)
+
+    def _write(self, unit: Unit, data: NDArray[Any]) -> None:
         with store.writing(self.path):
             place = self._root / "writing" / uuid.uuid4().hex
             place.mkdir(parents=True)

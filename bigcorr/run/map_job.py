@@ -38,6 +38,7 @@ from bigcorr.raster.lock import locked
 from bigcorr.raster.source import as_source
 from bigcorr.raster.store import CHUNK, SHARD, partial_path, remove
 from bigcorr.raster.writer import ShardWriter, Unit
+from bigcorr.retry import in_words, telling
 from bigcorr.run.cluster import Pool, open_pool
 from bigcorr.run.progress import SILENT, Progress
 from bigcorr.tiles import Box, Shape, grid
@@ -194,9 +195,18 @@ class _Job:
 
 
 def _map_unit(job: _Job, unit: Unit) -> None:
-    """Compute and write one shard."""
+    """In the worker: compute and write one shard."""
+    telling(f"the shard of {in_words(_box_of(job, unit))}", _write_unit, job, unit)
+
+
+def _box_of(job: _Job, unit: Unit) -> Box:
     parts = dict(zip(job.writer.dims, unit, strict=True))
-    shard = Box(parts["y"].start, parts["y"].stop, parts["x"].start, parts["x"].stop)
+    return Box(parts["y"].start, parts["y"].stop, parts["x"].start, parts["x"].stop)
+
+
+def _write_unit(job: _Job, unit: Unit) -> None:
+    parts = dict(zip(job.writer.dims, unit, strict=True))
+    shard = _box_of(job, unit)
     ops: Sequence[Operator]
     ops = job.op.each[parts["sigma"]] if isinstance(job.op, GaussianBlurs) else [job.op]
     planes = parts.get("channel", slice(0, 1))

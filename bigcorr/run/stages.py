@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from bigcorr.retry import in_words, patiently, telling
 from bigcorr.run.checkpoint import Arrays, Checkpoint
 from bigcorr.run.cluster import Pool
 from bigcorr.run.progress import Progress
+from bigcorr.tiles import Box
 
 Fold = Callable[[Arrays, int, Arrays], None]
 """``fold(total, index, unit)`` adds the arrays of a unit to the total in place."""
@@ -132,8 +134,10 @@ def _run_unit(
     unit: tuple,
 ) -> Any:
     """In the worker: compute a unit and keep it where all can see it, or hand it back."""
-    arrays = function(*unit)
+    box = next((part for part in unit if isinstance(part, Box)), None)
+    where = f"unit {index} of {stage}" + ("" if box is None else f", {in_words(box)}")
+    arrays = telling(where, function, *unit)
     if checkpoint is None:
         return arrays
-    checkpoint.write_unit(stage, index, arrays)
+    patiently(f"keeping {where}", checkpoint.write_unit, stage, index, arrays)
     return None
