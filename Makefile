@@ -1,5 +1,6 @@
 # make demo   a minute's walk through the program, on data with a known answer
 # make test   the tests (those on the real data beside the project: make acceptance)
+# make faults harm done to jobs, each run again to the same bytes, in a table (some minutes)
 # make bench  the maps beside other libraries, in one table (some minutes)
 # All make and fill .venv by themselves; a second call finds it ready.
 
@@ -11,7 +12,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo test acceptance lint format bench clean
+.PHONY: demo test acceptance lint format bench faults clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -40,6 +41,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/table.py
+
+faults: $(READY)
+	$(BIN)/python tests/faults/campaign.py
 
 clean:
 	rm -rf .venv build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -6,6 +6,7 @@ Which kind a source is, what may be asked of it, and the summary. The work of ea
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -142,7 +143,8 @@ def ingest(
                     summary = _ingest_spots(paths, *common)
         finally:
             if not lock.lost:
-                store.remove(folder)
+                with contextlib.suppress(OSError):  # a disk that refuses has said so by now
+                    store.remove(folder)
     summary = {"kind": kind, "path": str(target), **facts, **summary}
     return jsonable({**summary, "wall_seconds": time.perf_counter() - started})
 

@@ -7,6 +7,7 @@ Reading it is `zarr_.py`'s part.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -206,8 +207,9 @@ class StackWriter:
         }
 
     def abort(self) -> None:
-        """Take away what was written."""
-        store.remove(self._root)
+        """Take away what was written, if the disk lets us."""
+        with contextlib.suppress(OSError):
+            store.remove(self._root)
 
     def __enter__(self) -> StackWriter:
         return self

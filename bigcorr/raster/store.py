@@ -438,7 +438,7 @@ def start_partial(path: Path) -> Path:
     partial = partial_path(path)
     with writing(path):
         remove(partial)
-        remove(_old_path(path))
+        remove(old_path(path))
         partial.mkdir(parents=True)
     return partial
 
@@ -450,7 +450,7 @@ def finish_partial(path: Path) -> None:
 
 def rename_into_place(built: Path, path: Path) -> None:
     """Move a finished store to its name, over the one that it replaces."""
-    old = _old_path(path)
+    old = old_path(path)
     with writing(path):
         sync_folder(built)
         remove(old)
@@ -461,7 +461,8 @@ def rename_into_place(built: Path, path: Path) -> None:
         remove(old)
 
 
-def _old_path(path: Path) -> Path:
+def old_path(path: Path) -> Path:
+    """Where a store waits that is being replaced."""
     return path.with_name(path.name + ".replaced" + PARTIAL)
 
 

@@ -99,8 +99,10 @@ class ShardWriter:
         self._attrs = {"kind": "raster", **(attrs or {}), "fingerprint": self.fingerprint}
         self._root = store.partial_path(self.path)
         self.finished = self._is_finished(overwrite)
-        if not self.finished:
-            with store.writing(self.path):
+        with store.writing(self.path):
+            if self.finished:
+                self._sweep()
+            else:
                 self._prepare(fill_value)
 
     def _is_finished(self, overwrite: bool) -> bool:
@@ -121,6 +123,13 @@ class ShardWriter:
             )
         store.check_destination(self.path, overwrite)
         return False
+
+    def _sweep(self) -> None:
+        """Remove what a run left that was killed between giving the store its name and its end."""
+        note = self._root / "fingerprint"
+        if note.is_file() and note.read_text() == self.fingerprint:
+            store.remove(self._root)
+        store.remove(store.old_path(self.path))
 
     def _prepare(self, fill_value: float) -> None:
         note = self._root / "fingerprint"

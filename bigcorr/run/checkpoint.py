@@ -131,6 +131,11 @@ class Checkpoint:
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
 
+    def sweep_finished(self, job: dict[str, Any]) -> None:
+        """Remove what a run of this job left that was killed after its result had its name."""
+        if self._job() == json.loads(json.dumps(job)):
+            self.remove()
+
     @staticmethod
     def _write(path: Path, arrays: Arrays) -> int:
         temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")

@@ -85,13 +85,14 @@ def run_pairs(
             progress.note(f"dashboard: {pool.dashboard}")
         asked = ask(stack, pool=pool, progress=progress, **question)
         job = asked.job()
+        checkpoint = Checkpoint(out.with_name(out.name + ".partial"))
         if resume and not plan_only and (stored := existing_job(out)) is not None:
             refuse_other(f"{out} is the result of another run", stored, job)
+            checkpoint.sweep_finished(job)
             return {"output": str(out), "done_before": True, "channels": job["channels"]}
         plan = plan_for(asked, pool)
         if plan_only:
             return {"plan": plan.rows(), "projected_bytes": plan.worker_bytes}
-        checkpoint = Checkpoint(out.with_name(out.name + ".partial"))
         checkpoint.begin(job, resume)
         result = compute(asked, plan, pool, checkpoint, progress)
         result.attrs["wall_seconds"] = round(time.monotonic() - started, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from bigcorr.raster.source import open_source
 from bigcorr.raster.writer import ShardWriter
 from bigcorr.run.cluster import ThreadPool
 from bigcorr.run.map_job import run_map
+from bigcorr.run.pairs_job import run_pairs
 from bigcorr.tiles import Box
 
 SMALL = {"chunk": 16, "shard": 64}
@@ -150,6 +152,30 @@ def test_a_worker_that_outlived_its_run_does_not_touch_another_ones_work(tmp_pat
     assert new.pending
     assert not (tmp_path / "o.zarr.partial" / "store" / "raster" / "c").exists()
     assert list((tmp_path / "o.zarr.partial" / "writing").iterdir()) == []
+
+
+def test_what_a_run_left_that_was_killed_at_its_very_end_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.ones((40, 40), "f4")
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "rename_into_place", _killed_after(store.rename_into_place))
+        with pytest.raises(KeyboardInterrupt):
+            bc.save_raster(image, tmp_path / "o.zarr", **SMALL)
+        with pytest.raises(KeyboardInterrupt):
+            run_pairs(image[None], tmp_path / "p.zarr", measures=["pearson"])
+    assert len(list(tmp_path.iterdir())) == 4
+    bc.save_raster(image, tmp_path / "o.zarr", **SMALL)
+    run_pairs(image[None], tmp_path / "p.zarr", measures=["pearson"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.zarr", "p.zarr"]
+
+
+def _killed_after(step: Callable[..., None]) -> Callable[..., None]:
+    def killed(*args: Path) -> None:
+        step(*args)
+        raise KeyboardInterrupt
+
+    return killed
 
 
 def test_plain_zarr_python_reads_what_has_checksums(tmp_path: Path) -> None:

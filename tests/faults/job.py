@@ -1,0 +1,54 @@
+"""A job that a fault campaign does harm to: ``job.py KIND INPUT OUTPUT CLUSTER``.
+
+It tells each event of its progress on stdout and waits for a line on stdin before it goes on, so
+that the harm is done at a known moment. An end of stdin lets it run. Ends like the command line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from bigcorr.cli.failure import explain
+
+
+class InStep:
+    """Progress that waits for its reader."""
+
+    def __call__(self, stage: str, done: float, total: float | None = None) -> None:
+        print(json.dumps({"stage": stage, "done": done, "total": total}), flush=True)
+        sys.stdin.readline()
+
+    def note(self, text: str) -> None:
+        pass
+
+
+def run(kind: str, source: str, output: str, cluster: str) -> dict[str, Any]:
+    from bigcorr.operators import NCC
+    from bigcorr.raster.ingest import ingest
+    from bigcorr.run.map_job import run_map
+    from bigcorr.run.pairs_job import run_pairs
+
+    pool: dict[str, Any] = {"threads": 2}
+    if cluster == "local":
+        pool = {"cluster": "local", "workers": 2, "threads": 1, "memory": "1GiB"}
+    if kind == "map":
+        pair = [f"{source}#0", f"{source}#1"]
+        done = run_map(NCC(7), pair, output, chunk=32, shard=128, progress=InStep(), **pool)
+        return {"units": done["units"], "found": done["units_done_before"]}
+    if kind == "pairs":
+        asked = {"measures": ["pearson", "ncc"], "window": 16, "stride": 8, "sigma": 1.0}
+        done = run_pairs(source, output, progress=InStep(), **asked, **pool)
+        return {"units": done.get("units", 0), "found": done.get("units_found_done", 0)}
+    ingest(source, output, chunk=64, shard=128, progress=InStep(), overwrite=True)
+    return {"units": 1, "found": 0}
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps({"finished": run(*sys.argv[1:5])}), flush=True)
+    except Exception as error:
+        status, message = explain(error)
+        print(message, file=sys.stderr, flush=True)
+        sys.exit(status)
