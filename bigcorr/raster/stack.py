@@ -19,7 +19,7 @@ import zarr
 from numpy.typing import ArrayLike, NDArray
 
 from bigcorr.errors import InputError
-from bigcorr.raster import store
+from bigcorr.raster import chunks, store
 from bigcorr.raster.lock import LostLockError
 from bigcorr.raster.occupancy import tally_blocks
 from bigcorr.tiles import Box, grid
@@ -191,7 +191,7 @@ class StackWriter:
             for axis, values in self._coordinates().items():
                 put(self._group, axis, values, (axis,))
             self._group.attrs["bigcorr"] = {"kind": "stack", "format": FORMAT, **self._attrs}
-            store.write_file_lists(self._root)
+            chunks.write_file_lists(self._root)
             store.consolidate(self._root)
         store.finish_partial(self.path)
 

@@ -1,20 +1,16 @@
 """Zarr stores: how ours are encoded, opened, finished by a rename and swept when left half done.
 
-The `zarrs` codec pipeline is set around our own opens only, never for the whole process. What an
-array means (channels, occupancy, masks) does not live here: see `zarr_.py` and `stack.py`.
+Which codecs are at work is `codecs.py`'s part, chunks in their files `chunks.py`'s. What an array
+means (channels, occupancy, masks) does not live here: see `zarr_.py` and `stack.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
-import itertools
-import json
 import math
 import os
 import shutil
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,58 +21,20 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.core.buffer.cpu import NDBuffer
-from zarr.core.sync import sync
 
 from bigcorr.errors import InputError, RunError
+from bigcorr.raster.chunks import damaged_chunks, describe_chunk, one_line, store_root
+from bigcorr.raster.codecs import fast_codecs, has_crc32c
 
 CHUNK = 512
 SHARD = 2048
 PARTIAL = ".partial"
 METADATA = ("zarr.json", ".zgroup", ".zarray")
-FILE_LIST = "files.json"
 SHARD_BYTES = 64 * 2**20
 """Raw bytes of a shard at most: what one task holds while it writes."""
 
 MAX_CHUNK_BYTES = 2**32
 MAX_SHARD_PARTS = 2**24
-
-Place = tuple[slice, ...]
-
-_pipeline_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def fast_codecs(in_order: bool = False) -> Iterator[None]:
-    """Arrays that are opened inside use the Rust codec pipeline.
-
-    The setting is one for the process and is put back at the end, so the lock keeps two threads
-    from restoring each other's value.
-
-    Parameters
-    ----------
-    in_order : encode the chunks of a shard one after the other. With several threads they lie in
-        the file in the order in which they happen to be ready, and no two runs give equal bytes.
-    """
-    settings: dict[str, Any] = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
-    if in_order:
-        settings["threading.max_workers"] = 1
-    with _pipeline_lock, warnings.catch_warnings():
-        if in_order:
-            _start_threads()
-        # A codec that it does not know goes to zarr-python, which is no news for the user.
-        warnings.filterwarnings("ignore", message="Array is unsupported by ZarrsCodecPipeline")
-        with zarr.config.set(settings):
-            yield
-
-
-def _start_threads() -> None:
-    """Have zarr make its pool of threads, once, with the size that it has by default.
-
-    It would else take our number of encoding threads for the size of that pool, for good.
-    """
-    count = zarr.config.get("threading.max_workers") or min(32, (os.cpu_count() or 1) + 4)
-    with zarr.config.set({"threading.max_workers": count}):
-        sync(asyncio.sleep(0))
 
 
 def open_array(path: str | Path, mode: str = "r", component: str = "") -> zarr.Array[Any]:
@@ -92,33 +50,6 @@ def open_array(path: str | Path, mode: str = "r", component: str = "") -> zarr.A
     except Exception as error:  # damaged metadata make the parser fail in any way
         raise not_zarr(Path(path) / component, error) from error
     return array
-
-
-def has_crc32c(array: zarr.Array[Any]) -> bool:
-    """Whether chunks end in a CRC32C, which zarr-python verifies and the Rust pipeline does not."""
-    return any(codec["name"] == "crc32c" for codec in _codecs(array))
-
-
-def has_checksum(array: zarr.Array[Any]) -> bool:
-    """Whether a flipped bit of a chunk is noticed when it is decoded."""
-    sure = ("crc32c", "gzip", "fletcher32", "adler32", "crc32")
-    return any(
-        codec["name"].removeprefix("numcodecs.") in sure
-        or (codec["name"] == "zstd" and codec.get("configuration", {}).get("checksum"))
-        for codec in _codecs(array)
-    )
-
-
-def _codecs(array: zarr.Array[Any]) -> list[dict[str, Any]]:
-    """The codecs of a chunk, by name and configuration; of format 2 the compressor and filters."""
-    metadata = array.metadata.to_dict()
-    if array.metadata.zarr_format == 2:
-        held = [metadata.get("compressor"), *(metadata.get("filters") or ())]
-        return [{"name": str(codec["id"])} for codec in held if isinstance(codec, dict)]
-    codecs = list(metadata["codecs"])
-    while codecs and codecs[0]["name"] == "sharding_indexed":
-        codecs = list(codecs[0]["configuration"]["codecs"])
-    return codecs
 
 
 def not_zarr(path: str | Path, error: Exception) -> InputError:
@@ -254,137 +185,6 @@ def _damage(array: zarr.Array[Any], selection: tuple[slice, ...], error: Excepti
     for chunk, place, cause in damaged_chunks(array, selection):
         return f"cannot read {describe_chunk(array, chunk, place)}: {one_line(cause)}"
     return f"cannot read {store_root(array)}: {one_line(error)}"
-
-
-def damaged_chunks(
-    array: zarr.Array[Any], selection: Place, thorough: bool = False
-) -> Iterator[tuple[tuple[int, ...], Place, Exception]]:
-    """The chunks of a selection that cannot be read: their index, their pixels, the reason.
-
-    A shard of which no chunk can be read is told once, by its first chunk. `thorough` verifies the
-    checksums of each chunk also where a shard as a whole gives no error.
-    """
-    thorough = thorough and has_crc32c(array)
-    with _python_codecs():  # they verify whatever there is to verify, one chunk at a time
-        plain = zarr.open_array(array.store_path, mode="r")
-    for shard in parts_of(selection, array.shards or array.chunks):
-        cause = _failure(array, shard)
-        if cause is None and not thorough:
-            continue
-        # Of a file that is torn, all chunks fail for the same reason; of a flipped bit, one does.
-        chunks = list(parts_of(shard, array.chunks))
-        bad: list[tuple[Place, Exception]] = []
-        for part in chunks:
-            why = _failure(plain, part)
-            if why is not None:
-                bad.append((part, why))
-        if cause is not None and len(bad) in (0, len(chunks)):
-            bad = [(shard, cause)]
-        for part, why in bad:
-            index = tuple(p.start // n for p, n in zip(part, array.chunks, strict=True))
-            yield index, part, why
-
-
-@contextlib.contextmanager
-def _python_codecs() -> Iterator[None]:
-    name = "zarr.core.codec_pipeline.BatchedCodecPipeline"
-    with _pipeline_lock, zarr.config.set({"codec_pipeline.path": name}):
-        yield
-
-
-def parts_of(selection: Place, sizes: Sequence[int]) -> Iterator[Place]:
-    """The parts of a selection that lie in one cell each of a grid with cells of `sizes`."""
-    ranges = [
-        range(part.start // size, -(-part.stop // size))
-        for part, size in zip(selection, sizes, strict=True)
-    ]
-    for index in itertools.product(*ranges):
-        yield tuple(
-            slice(max(part.start, i * n), min(part.stop, (i + 1) * n))
-            for part, i, n in zip(selection, index, sizes, strict=True)
-        )
-
-
-def _failure(array: zarr.Array[Any], place: Place) -> Exception | None:
-    try:
-        _ = array[place]
-    except Exception as error:
-        return error
-    return None
-
-
-def describe_chunk(array: zarr.Array[Any], chunk: tuple[int, ...], place: Place) -> str:
-    """A chunk in words: its index, where its pixels lie, and the file that it is in."""
-    root = store_root(array)
-    where = describe_place(array, place)
-    return f"chunk {chunk} of {root} ({where}): {root}/{file_of_place(array, place)}"
-
-
-def describe_place(array: zarr.Array[Any], place: Place) -> str:
-    """Pixels in words: channel 3, rows 0:512, columns 512:1024."""
-    names = getattr(array.metadata, "dimension_names", None)
-    if not names:
-        names = ("channel", "y", "x")[-array.ndim :] if array.ndim <= 3 else ("",) * array.ndim
-    words = {"y": "rows", "x": "columns"}
-    where = []
-    for name, part in zip(names, place, strict=True):
-        lonely = part.stop - part.start == 1 and name not in words
-        span = f"{part.start}" if lonely else f"{part.start}:{part.stop}"
-        where.append(f"{words.get(str(name), name)} {span}".strip())
-    return ", ".join(where)
-
-
-def file_of_place(array: zarr.Array[Any], place: Place) -> str:
-    """The file below the array's folder that holds the first of these pixels."""
-    unit = array.shards or array.chunks
-    index = tuple(part.start // size for part, size in zip(place, unit, strict=True))
-    return array.metadata.encode_chunk_key(index)
-
-
-def place_of_file(array: zarr.Array[Any], name: str) -> Place | None:
-    """The pixels of a file of an array as ours are; None if the name is none of a chunk."""
-    head, *rest = name.split("/")
-    if head != "c" or len(rest) != array.ndim or not all(part.isdigit() for part in rest):
-        return None
-    unit = array.shards or array.chunks
-    return tuple(
-        slice(int(i) * n, min((int(i) + 1) * n, size))
-        for i, n, size in zip(rest, unit, array.shape, strict=True)
-    )
-
-
-def write_file_lists(root: Path) -> None:
-    """Beside each array of a store that is done, the names and lengths of its files.
-
-    Chunks of nothing but fill have no file, so that without this a lost one would read as empty.
-    """
-    for metadata in root.rglob("zarr.json"):
-        folder = metadata.parent
-        if json.loads(metadata.read_text()).get("node_type") == "array":
-            files = (file for file in (folder / "c").rglob("*") if file.is_file())
-            listed = {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
-            (folder / FILE_LIST).write_text(json.dumps(dict(sorted(listed.items())), indent=0))
-
-
-def read_file_list(folder: Path) -> dict[str, int] | None:
-    """What `write_file_lists` wrote; None where there is no list, or it is torn."""
-    try:
-        listed = json.loads((folder / FILE_LIST).read_text())
-    except (OSError, ValueError):
-        return None
-    return listed if isinstance(listed, dict) else None
-
-
-def store_root(array: zarr.Array[Any]) -> str:
-    """Where the array lies, for messages."""
-    root = str(array.store_path)
-    return root.removeprefix("file://").rstrip("/")
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's own words on one line."""
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ import zarr
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError, RunError
-from bigcorr.raster import store
+from bigcorr.raster import chunks, store
 from bigcorr.raster.base import digest
 from bigcorr.retry import patiently
 
@@ -241,7 +241,7 @@ class ShardWriter:
             beside = [name for name, (dims, _) in extra.items() if tuple(dims) != (name,)]
             if beside:
                 group[self.name].attrs["coordinates"] = " ".join(sorted(beside))
-            store.write_file_lists(root)
+            chunks.write_file_lists(root)
             store.consolidate(root)
         store.rename_into_place(root, self.path)
         with store.writing(self.path):

@@ -18,7 +18,7 @@ from typing import Any
 import zarr
 
 from bigcorr.errors import InputError, MissingFileError, RunError
-from bigcorr.raster import store
+from bigcorr.raster import chunks, codecs, store
 from bigcorr.raster.lock import lock_path
 from bigcorr.raster.writer import read_marker
 from bigcorr.run.checkpoint import Checkpoint
@@ -94,7 +94,7 @@ def _check_zarr(place: Path, progress: Progress) -> StoreCheck:
         found = dict(node.members(max_depth=None)) if isinstance(node, zarr.Group) else {"": node}
         names = [name for name, array in found.items() if isinstance(array, zarr.Array)]
     except Exception as error:  # damaged metadata make the parser fail in any way
-        damage = Damage("metadata", str(place), "", store.one_line(error))
+        damage = Damage("metadata", str(place), "", chunks.one_line(error))
         return StoreCheck(str(place), "zarr", "finished", damages=(damage,))
     damages: list[Damage] = []
     tasks: list[Task] = []
@@ -106,7 +106,7 @@ def _check_zarr(place: Path, progress: Progress) -> StoreCheck:
             damages.append(Damage("metadata", str(place / name), "", str(error)))
             continue
         folder = place / name
-        if not store.has_checksum(array) and _is_pixels(array):
+        if not codecs.has_checksum(array) and _is_pixels(array):
             bare.append(name or place.name)
         damages += _missing(array, folder)
         tasks += _chunk_tasks(array, folder)
@@ -135,7 +135,7 @@ def _is_pixels(array: zarr.Array[Any]) -> bool:
 
 def _missing(array: zarr.Array[Any], folder: Path) -> Iterator[Damage]:
     """Files that the array's list names and that are gone or have another length."""
-    listed = store.read_file_list(folder)
+    listed = chunks.read_file_list(folder)
     if listed is None:
         return
     for name, size in listed.items():
@@ -151,7 +151,7 @@ def _missing(array: zarr.Array[Any], folder: Path) -> Iterator[Damage]:
 
 
 def _of_file(array: zarr.Array[Any], folder: Path, name: str, kind: str, reason: str) -> Damage:
-    place = store.place_of_file(array, name)
+    place = chunks.place_of_file(array, name)
     if place is None:
         return Damage(kind, str(folder / name), "", reason, str(folder))
     index = tuple(part.start // size for part, size in zip(place, array.chunks, strict=True))
@@ -162,16 +162,16 @@ def _damage(
     kind: str,
     array: zarr.Array[Any],
     chunk: tuple[int, ...],
-    place: store.Place,
+    place: chunks.Place,
     file: Path,
     reason: str,
 ) -> Damage:
     return Damage(
         kind,
         str(file),
-        f"chunk {chunk} ({store.describe_place(array, place)})",
+        f"chunk {chunk} ({chunks.describe_place(array, place)})",
         reason,
-        store.store_root(array),
+        chunks.store_root(array),
         chunk,
         tuple(part.start for part in place),
         tuple(part.stop for part in place),
@@ -180,18 +180,18 @@ def _damage(
 
 def _chunk_tasks(array: zarr.Array[Any], folder: Path) -> Iterator[Task]:
     """A task for each file of data that is there, and has the length that it should have."""
-    listed = store.read_file_list(folder) or {}
+    listed = chunks.read_file_list(folder) or {}
     whole = tuple(slice(0, n) for n in array.shape)
-    for place in store.parts_of(whole, array.shards or array.chunks):
-        name = store.file_of_place(array, place)
+    for place in chunks.parts_of(whole, array.shards or array.chunks):
+        name = chunks.file_of_place(array, place)
         try:
             size = (folder / name).stat().st_size
         except OSError:
             continue  # empty, or told as missing
         if listed.get(name, size) == size:
             yield lambda place=place, file=folder / name: [  # type: ignore[misc]
-                _damage("damaged", array, index, part, file, store.one_line(why))
-                for index, part, why in store.damaged_chunks(array, place, thorough=True)
+                _damage("damaged", array, index, part, file, chunks.one_line(why))
+                for index, part, why in chunks.damaged_chunks(array, place, thorough=True)
             ]
 
 
@@ -218,11 +218,11 @@ def _check_map_job(place: Path, state: str, progress: Progress) -> StoreCheck:
         array = store.open_array(place / "store", component=array.basename)
         facts = dict(group.attrs).get("bigcorr")
     except Exception as error:
-        damage = Damage("metadata", str(place), "", store.one_line(error))
+        damage = Damage("metadata", str(place), "", chunks.one_line(error))
         return StoreCheck(str(place), "map", state, damages=(damage,))
     folder = place / "store" / array.basename
     whole = tuple(slice(0, n) for n in array.shape)
-    units = list(store.parts_of(whole, array.shards))
+    units = list(chunks.parts_of(whole, array.shards))
     tasks: list[Task] = []
     for unit in units:
         name = "-".join(
@@ -230,7 +230,7 @@ def _check_map_job(place: Path, state: str, progress: Progress) -> StoreCheck:
         )
         marker = place / "done" / name
         if marker.exists():
-            file = folder / store.file_of_place(array, unit)
+            file = folder / chunks.file_of_place(array, unit)
             tasks.append(
                 lambda unit=unit, marker=marker, file=file: _check_shard(  # type: ignore[misc]
                     array, unit, marker, file, fingerprint
@@ -244,7 +244,7 @@ def _check_map_job(place: Path, state: str, progress: Progress) -> StoreCheck:
 
 
 def _check_shard(
-    array: zarr.Array[Any], unit: store.Place, marker: Path, file: Path, fingerprint: str
+    array: zarr.Array[Any], unit: chunks.Place, marker: Path, file: Path, fingerprint: str
 ) -> list[Damage]:
     said = read_marker(marker)
     index = tuple(part.start // size for part, size in zip(unit, array.chunks, strict=True))
@@ -288,7 +288,7 @@ def _check_job(place: Path, state: str, progress: Progress) -> StoreCheck:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, AttributeError) as error:
-            damages.append(Damage("metadata", str(place / name), "", store.one_line(error)))
+            damages.append(Damage("metadata", str(place / name), "", chunks.one_line(error)))
     for file in sorted(place.rglob("*.npz")):
         tasks.append(lambda file=file: _check_sums(file))  # type: ignore[misc]
     damages += _run(tasks, progress)
@@ -319,6 +319,6 @@ def _check_sums(file: Path) -> list[Damage]:
     except RunError as error:
         stage, _, number = f"{file.parent.name}/{file.stem}".rpartition("-")
         where = f"{stage.replace('/', ', ')} {int(number)}" if number.isdigit() else ""
-        cause = store.one_line(error.__cause__ or error)
+        cause = chunks.one_line(error.__cause__ or error)
         return [Damage("damaged", str(file), where, cause)]
     return []

@@ -24,7 +24,7 @@ from bigcorr.pairs.measure import Features, Measure, Partial, matrices
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.pairs.shifts import null_moments
 from bigcorr.pairs.variance import null_values, standard_errors
-from bigcorr.raster import store
+from bigcorr.raster import chunks, store
 from bigcorr.raster.base import RasterSource
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def write_result(result: PairResult, path: Path, built: Path, job: dict[str, Any
         attrs = {k: v for k, v in result.all_attrs().items() if v is not None}
         attrs["job"] = job
         group.attrs.update(json.loads(json.dumps(attrs, default=_plain)))
-        store.write_file_lists(built)
+        chunks.write_file_lists(built)
         store.consolidate(built)
         store.rename_into_place(built, path)
 

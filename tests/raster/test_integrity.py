@@ -14,7 +14,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 import bigcorr as bc
 from bigcorr.errors import RunError
 from bigcorr.operators import NCC
-from bigcorr.raster import store
+from bigcorr.raster import chunks, codecs, store
 from bigcorr.raster.source import open_source
 from bigcorr.raster.writer import ShardWriter
 from bigcorr.run.cluster import ThreadPool
@@ -52,7 +52,7 @@ def test_two_runs_of_a_map_give_equal_bytes(pair: list[str], tmp_path: Path) -> 
 def test_writing_in_order_leaves_the_threads_of_zarr_as_they_are() -> None:
     from zarr.core import sync
 
-    with store.fast_codecs(in_order=True):
+    with codecs.fast_codecs(in_order=True):
         pass
     assert sync._executor is not None
     assert sync._executor._max_workers > 1
@@ -67,7 +67,7 @@ def test_a_flipped_bit_is_found_and_its_chunk_named(tmp_path: Path, byte: int) -
     data = bytearray(file.read_bytes())
     data[len(data) * byte // 100] ^= 4
     file.write_bytes(data)
-    found = list(store.damaged_chunks(array, (slice(0, 3), slice(0, 96), slice(0, 96))))
+    found = list(chunks.damaged_chunks(array, (slice(0, 3), slice(0, 96), slice(0, 96))))
     assert len(found) == 1
     index, place, _ = found[0]
     with pytest.raises(RunError) as caught:
@@ -77,7 +77,7 @@ def test_a_flipped_bit_is_found_and_its_chunk_named(tmp_path: Path, byte: int) -
     assert f"rows {y}, columns {x}): {file}: " in str(caught.value)
     whole = np.ones(image.shape, bool)
     whole[place] = False
-    for part in store.parts_of((slice(0, 3), slice(0, 96), slice(0, 96)), array.chunks):
+    for part in chunks.parts_of((slice(0, 3), slice(0, 96), slice(0, 96)), array.chunks):
         if whole[part].all():  # only the chunk that is named is lost
             assert np.array_equal(array[part], image[part])
 

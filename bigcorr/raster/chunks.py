@@ -1,0 +1,142 @@
+"""Chunks in their files: where their pixels lie, which cannot be read, which files a store has."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from bigcorr.raster.codecs import has_crc32c, python_codecs
+
+Place = tuple[slice, ...]
+"""The pixels of a chunk or a shard: one slice a dimension."""
+
+FILE_LIST = "files.json"
+
+
+def damaged_chunks(
+    array: zarr.Array[Any], selection: Place, thorough: bool = False
+) -> Iterator[tuple[tuple[int, ...], Place, Exception]]:
+    """The chunks of a selection that cannot be read: their index, their pixels, the reason.
+
+    A shard of which no chunk can be read is told once, by its first chunk. `thorough` verifies the
+    checksums of each chunk also where a shard as a whole gives no error.
+    """
+    thorough = thorough and has_crc32c(array)
+    with python_codecs():  # they verify whatever there is to verify, one chunk at a time
+        plain = zarr.open_array(array.store_path, mode="r")
+    for shard in parts_of(selection, array.shards or array.chunks):
+        cause = _failure(array, shard)
+        if cause is None and not thorough:
+            continue
+        # Of a file that is torn, all chunks fail for the same reason; of a flipped bit, one does.
+        chunks = list(parts_of(shard, array.chunks))
+        bad: list[tuple[Place, Exception]] = []
+        for part in chunks:
+            why = _failure(plain, part)
+            if why is not None:
+                bad.append((part, why))
+        if cause is not None and len(bad) in (0, len(chunks)):
+            bad = [(shard, cause)]
+        for part, why in bad:
+            index = tuple(p.start // n for p, n in zip(part, array.chunks, strict=True))
+            yield index, part, why
+
+
+def parts_of(selection: Place, sizes: Sequence[int]) -> Iterator[Place]:
+    """The parts of a selection that lie in one cell each of a grid with cells of `sizes`."""
+    ranges = [
+        range(part.start // size, -(-part.stop // size))
+        for part, size in zip(selection, sizes, strict=True)
+    ]
+    for index in itertools.product(*ranges):
+        yield tuple(
+            slice(max(part.start, i * n), min(part.stop, (i + 1) * n))
+            for part, i, n in zip(selection, index, sizes, strict=True)
+        )
+
+
+def _failure(array: zarr.Array[Any], place: Place) -> Exception | None:
+    try:
+        _ = array[place]
+    except Exception as error:
+        return error
+    return None
+
+
+def describe_chunk(array: zarr.Array[Any], chunk: tuple[int, ...], place: Place) -> str:
+    """A chunk in words: its index, where its pixels lie, and the file that it is in."""
+    root = store_root(array)
+    where = describe_place(array, place)
+    return f"chunk {chunk} of {root} ({where}): {root}/{file_of_place(array, place)}"
+
+
+def describe_place(array: zarr.Array[Any], place: Place) -> str:
+    """Pixels in words: channel 3, rows 0:512, columns 512:1024."""
+    names = getattr(array.metadata, "dimension_names", None)
+    if not names:
+        names = ("channel", "y", "x")[-array.ndim :] if array.ndim <= 3 else ("",) * array.ndim
+    words = {"y": "rows", "x": "columns"}
+    where = []
+    for name, part in zip(names, place, strict=True):
+        lonely = part.stop - part.start == 1 and name not in words
+        span = f"{part.start}" if lonely else f"{part.start}:{part.stop}"
+        where.append(f"{words.get(str(name), name)} {span}".strip())
+    return ", ".join(where)
+
+
+def file_of_place(array: zarr.Array[Any], place: Place) -> str:
+    """The file below the array's folder that holds the first of these pixels."""
+    unit = array.shards or array.chunks
+    index = tuple(part.start // size for part, size in zip(place, unit, strict=True))
+    return array.metadata.encode_chunk_key(index)
+
+
+def place_of_file(array: zarr.Array[Any], name: str) -> Place | None:
+    """The pixels of a file of an array as ours are; None if the name is none of a chunk."""
+    head, *rest = name.split("/")
+    if head != "c" or len(rest) != array.ndim or not all(part.isdigit() for part in rest):
+        return None
+    unit = array.shards or array.chunks
+    return tuple(
+        slice(int(i) * n, min((int(i) + 1) * n, size))
+        for i, n, size in zip(rest, unit, array.shape, strict=True)
+    )
+
+
+def write_file_lists(root: Path) -> None:
+    """Beside each array of a store that is done, the names and lengths of its files.
+
+    Chunks of nothing but fill have no file, so that without this a lost one would read as empty.
+    """
+    for metadata in root.rglob("zarr.json"):
+        folder = metadata.parent
+        if json.loads(metadata.read_text()).get("node_type") == "array":
+            files = (file for file in (folder / "c").rglob("*") if file.is_file())
+            listed = {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
+            (folder / FILE_LIST).write_text(json.dumps(dict(sorted(listed.items())), indent=0))
+
+
+def read_file_list(folder: Path) -> dict[str, int] | None:
+    """What `write_file_lists` wrote; None where there is no list, or it is torn."""
+    try:
+        listed = json.loads((folder / FILE_LIST).read_text())
+    except (OSError, ValueError):
+        return None
+    return listed if isinstance(listed, dict) else None
+
+
+def store_root(array: zarr.Array[Any]) -> str:
+    """Where the array lies, for messages."""
+    root = str(array.store_path)
+    return root.removeprefix("file://").rstrip("/")
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's own words on one line."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
