@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
@@ -59,6 +60,8 @@ def interruptible() -> Iterator[None]:
 
 def report(error: Exception | Interrupted) -> int:
     """Say in one line on stderr what went wrong, and return the exit status."""
+    # Reads of other chunks that a damaged one left half done would be told when we end.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     if isinstance(error, Interrupted):
         _say("interrupted; the same command again goes on from what is done")
         return error.status

@@ -6,6 +6,7 @@ theirs would only be tracebacks on the screen.
 
 from __future__ import annotations
 
+import logging
 import signal
 from typing import Any
 
@@ -13,3 +14,4 @@ from typing import Any
 def dask_setup(worker: Any) -> None:
     """Called by dask in the worker, before its first task."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -39,12 +39,21 @@ def damaged_chunks(
         for part in chunks:
             why = _failure(plain, part)
             if why is not None:
-                bad.append((part, why))
-        if cause is not None and len(bad) in (0, len(chunks)):
-            bad = [(shard, cause)]
+                bad.append((_whole(part, array.chunks, array.shape), why))
+        if cause is not None and (not bad or len(bad) == len(chunks) > 1):
+            cell = (array.shards or array.chunks) if len(chunks) > 1 else array.chunks
+            bad = [(_whole(shard, cell, array.shape), cause)]
         for part, why in bad:
             index = tuple(p.start // n for p, n in zip(part, array.chunks, strict=True))
             yield index, part, why
+
+
+def _whole(part: Place, sizes: Sequence[int], shape: Sequence[int]) -> Place:
+    """The cell of a grid that a part lies in."""
+    return tuple(
+        slice(p.start // n * n, min((p.start // n + 1) * n, end))
+        for p, n, end in zip(part, sizes, shape, strict=True)
+    )
 
 
 def parts_of(selection: Place, sizes: Sequence[int]) -> Iterator[Place]:

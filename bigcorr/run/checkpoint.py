@@ -133,8 +133,9 @@ class Checkpoint:
 
     def sweep_finished(self, job: dict[str, Any]) -> None:
         """Remove what a run of this job left that was killed after its result had its name."""
-        if self._job() == json.loads(json.dumps(job)):
-            self.remove()
+        with contextlib.suppress(InputError):
+            if self._job() == json.loads(json.dumps(job)):
+                self.remove()
 
     @staticmethod
     def _write(path: Path, arrays: Arrays) -> int:

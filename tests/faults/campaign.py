@@ -71,6 +71,11 @@ class Row:
         """Units that had been told to be done and were done again."""
         return max(0, self.done - self.found) if len(self.statuses) > 1 else 0
 
+    @property
+    def again(self) -> int:
+        """Units that the second run computed."""
+        return self.units - self.found if len(self.statuses) > 1 else 0
+
 
 def make_input(folder: Path, side: int = 512, channels: int = 3) -> Path:
     """A stack with shards, in which all chunks have something."""
@@ -314,16 +319,17 @@ class Campaign:
 
 def table(rows: list[Row]) -> str:
     """The rows as text, and their sum."""
-    head = f"{'job':8}{'fault':13}{'on':9}{'seed':>6}  {'exits':10}{'units':>6}{'lost':>6}  result"
+    head = f"{'job':8}{'fault':13}{'on':9}{'seed':>6}  {'exits':10}"
+    head += f"{'units':>6}{'lost':>6}{'again':>7}  result"
     lines = [head]
     for r in rows:
         exits = " ".join(map(str, r.statuses))
         lines.append(
-            f"{r.job:8}{r.fault:13}{r.cluster:9}{r.seed:6}  {exits:10}{r.units:6}{r.lost:6}  "
-            f"{r.wrong or 'same bytes'}"
+            f"{r.job:8}{r.fault:13}{r.cluster:9}{r.seed:6}  {exits:10}"
+            f"{r.units:6}{r.lost:6}{r.again:7}  {r.wrong or 'same bytes'}"
         )
     wrong = sum(bool(r.wrong) and not r.wrong.startswith("skipped") for r in rows)
-    again = sum(r.units - r.found for r in rows if len(r.statuses) > 1)
+    again = sum(r.again for r in rows)
     lost = sum(r.lost for r in rows)
     lines.append(f"{len(rows)} faults, {lost} units lost, {again} computed again, {wrong} wrong")
     return "\n".join(lines)

@@ -111,6 +111,8 @@ def test_the_checksums_of_other_peoples_stores_are_verified(
                 said.append(str(error))
     assert len(said) == 1
     assert "cannot read chunk (" in said[0]
+    y, x = (32 * int(part[0]) for part in said[0].partition("chunk (")[2].split(", ")[:2])
+    assert f"rows {y}:{y + 32}, columns {x}:{x + 32})" in said[0]
 
 
 def test_a_torn_shard_is_told_once(tmp_path: Path) -> None:
