@@ -217,9 +217,9 @@ class Campaign:
                     return
                 # It goes on from here, and dies somewhere in what follows.
                 assert process.stdin is not None
-                process.stdin.write("\n" * 50)
+                process.stdin.write("\n" * chance.randrange(4))
                 process.stdin.flush()
-                time.sleep(chance.random() * 0.1)
+                time.sleep(chance.random() * 0.03)
                 if fault == "kill all":
                     os.killpg(process.pid, signal.SIGKILL)
                 else:
