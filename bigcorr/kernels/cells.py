@@ -126,6 +126,95 @@ def cell_rows(
 
 
 @njit(cache=True, nogil=True)
+def standardise_cells(
+    x: NDArray[Any],
+    valid: ByteArray,
+    masked: bool,
+    offset: float,
+    inverse_scale: float,
+    channel: int,
+    cells: TileArray,
+    sums: FloatArray,
+    squares: FloatArray,
+    marks: ByteArray,
+) -> None:
+    """What `standardise`, `mark_cells` and `cell_rows` do for one channel, in one go.
+
+    x : (h, w) of uint8, uint16, float32 or float64, rows without gaps; valid : (h, w) uint8, read
+    only if `masked`; cells : (ceil(h / 32), ceil(w / 32), channel, 1024), of which the channel's
+    rows are written: each cell row by row, zeros behind it where it is smaller; sums, squares,
+    marks : (channel, ceil(h / 32), ceil(w / 32)), written likewise.
+    """
+    height, width = x.shape
+    centre, inverse = splat(offset), splat(inverse_scale)
+    ends = np.empty(2 * LANES)
+    for i in range(cells.shape[0]):
+        for j in range(cells.shape[1]):
+            y0, y1 = i * CELL, min((i + 1) * CELL, height)
+            x0, x1 = j * CELL, min((j + 1) * CELL, width)
+            out = cells[i, j, channel]
+            total = square = 0.0
+            # The lanes of `cell_rows`, in its order: either way gives the same bits.
+            lanes, lanes2 = splat(0.0), splat(0.0)
+            if x1 - x0 == CELL and not masked:
+                for y in range(y0, y1):
+                    row, at = x[y], (y - y0) * CELL
+                    for k in range(0, CELL, LANES):
+                        store(out, at + k, (load(row, x0 + k) - centre) * inverse)
+                    for k in range(0, CELL, LANES):
+                        values = load(out, at + k)
+                        lanes, lanes2 = lanes + values, fma(values, values, lanes2)
+            else:
+                across = x1 - x0
+                whole = across - across % LANES
+                for y in range(y0, y1):
+                    part, at = x[y, x0:x1], (y - y0) * across
+                    for k in range(across):
+                        known = not masked or valid[y, x0 + k] != 0
+                        out[at + k] = (part[k] - offset) * inverse_scale if known else 0.0
+                    for k in range(0, whole, LANES):
+                        values = load(out, at + k)
+                        lanes, lanes2 = lanes + values, fma(values, values, lanes2)
+                    for k in range(whole, across):
+                        total += np.float64(out[at + k])
+                        square += np.float64(out[at + k]) ** 2
+            out[(y1 - y0) * (x1 - x0) :] = 0
+            store(ends, 0, lanes)
+            store(ends, LANES, lanes2)
+            for lane in range(LANES):
+                total += ends[lane]
+                square += ends[LANES + lane]
+            sums[channel, i, j] = total
+            squares[channel, i, j] = square
+            marks[channel, i, j] = square > 0
+
+
+@njit(cache=True, nogil=True)
+def cell_totals(tiles: TileArray, y0: int, y1: int, x0: int, x1: int, sums: FloatArray) -> None:
+    """Sums of the cells of a box of each tile, with the bits of `cell_rows`.
+
+    tiles : (channel, h, w); sums : (channel, ceil(height / 32), ceil(width / 32)), written.
+    """
+    ends = np.empty(LANES)
+    for c in range(tiles.shape[0]):
+        for i in range(sums.shape[1]):
+            for j in range(sums.shape[2]):
+                left, right = x0 + j * CELL, min(x0 + (j + 1) * CELL, x1)
+                whole = right - left - (right - left) % LANES
+                total, lanes = 0.0, splat(0.0)
+                for y in range(y0 + i * CELL, min(y0 + (i + 1) * CELL, y1)):
+                    part = tiles[c, y, left:right]
+                    for k in range(0, whole, LANES):
+                        lanes = lanes + load(part, k)
+                    for k in range(whole, right - left):
+                        total += np.float64(part[k])
+                store(ends, 0, lanes)
+                for lane in range(LANES):
+                    total += ends[lane]
+                sums[c, i, j] = total
+
+
+@njit(cache=True, nogil=True)
 def pixel_moments(x: NDArray[Any]) -> tuple[float, float, float, float]:
     """Mean, sum of squares about the mean, minimum and maximum of at least one pixel.
 

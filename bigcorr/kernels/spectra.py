@@ -1,6 +1,6 @@
 """Periodograms of tiles in bins of frequency, and the patch spectra of windowed NCC.
 
-NumPy and SciPy only; one tile in, binned sums out. Sums over all lags of a product of two
+One tile in, binned sums out. Sums over all lags of a product of two
 autocovariances are sums over all frequencies of a product of two periodograms (Parseval), and those
 are never negative: that is why significance works with frequencies.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+from numba import njit
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -71,6 +72,15 @@ class FrequencyBins:
         rows = np.add.reduceat(weighted, self.row_starts, axis=0)
         return np.add.reduceat(rows, self.column_starts, axis=1).astype(np.float64)
 
+    def power(self, transform: NDArray[np.complexfloating]) -> Floats:
+        """`sum` of the squared moduli of an ``rfft2`` in single precision."""
+        out = np.zeros((len(self.row_starts), len(self.column_starts)))
+        rows = np.searchsorted(self.row_starts, np.arange(self.rows), side="right") - 1
+        ends = np.append(self.column_starts[1:], self.columns // 2 + 1)
+        parts = transform.view(transform.real.dtype)
+        _add_power(parts, np.fft.ifftshift(rows), ends, self.columns % 2 == 0, out)
+        return out
+
     @property
     def counts(self) -> Floats:
         """Frequencies of the whole plane in each bin."""
@@ -84,15 +94,50 @@ class FrequencyBins:
         return rows, columns
 
 
-def power_spectrum(x: NDArray[np.floating], padded: bool) -> tuple[NDArray[Any], tuple[int, int]]:
-    """``|rfft2(x)|^2`` and the shape of the transform; `padded` with as many zeros again."""
+@njit(cache=True, nogil=True)
+def _add_power(
+    parts: NDArray[np.float32],
+    row_bins: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    even: bool,
+    out: Floats,
+) -> None:
+    """Add squared moduli to their bins: twice, but for the columns that stand for themselves.
+
+    parts : (rows, 2 * columns) real and imaginary parts in turn; row_bins : (rows,); ends : of the
+    bins of columns.
+    """
+    last = parts.shape[1] // 2 - 1
+    for r in range(parts.shape[0]):
+        line, into = parts[r], out[row_bins[r]]
+        into[0] -= np.float64(line[0]) ** 2 + np.float64(line[1]) ** 2
+        if even:
+            edge = np.float64(line[2 * last]) ** 2 + np.float64(line[2 * last + 1]) ** 2
+            into[ends.size - 1] -= edge
+        begin = 0
+        for b in range(ends.size):
+            real = imaginary = 0.0
+            for j in range(begin, ends[b]):
+                real += np.float64(line[2 * j]) ** 2
+                imaginary += np.float64(line[2 * j + 1]) ** 2
+            into[b] += 2.0 * (real + imaginary)
+            begin = ends[b]
+
+
+def transform_of(x: NDArray[np.floating], padded: bool) -> tuple[NDArray[Any], tuple[int, int]]:
+    """``rfft2(x)`` and the shape of the transform; `padded` with as many zeros again."""
     shape = (
         (scipy.fft.next_fast_len(2 * x.shape[0]), scipy.fft.next_fast_len(2 * x.shape[1], True))
         if padded
         else x.shape
     )
     # Single precision is plenty for a variance, and half the time.
-    transform = scipy.fft.rfft2(x.astype(np.float32, copy=False), shape)
+    return scipy.fft.rfft2(x.astype(np.float32, copy=False), shape), shape
+
+
+def power_spectrum(x: NDArray[np.floating], padded: bool) -> tuple[NDArray[Any], tuple[int, int]]:
+    """``|rfft2(x)|^2`` and the shape of the transform."""
+    transform, shape = transform_of(x, padded)
     return transform.real**2 + transform.imag**2, shape
 
 

@@ -65,7 +65,9 @@ def _widen(builder: Any, array: Any, values: Any) -> Any:
         return values
     if array.dtype == types.float32:
         return builder.fpext(values, _VALUES)
-    return builder.uitofp(values, _VALUES)
+    # By way of signed integers, which processors convert in one step.
+    wide = builder.zext(values, ir.VectorType(_INT32, LANES))
+    return builder.sitofp(wide, _VALUES)
 
 
 def _address(context: Any, builder: Any, array: Any, value: Any, index: Any, held: Any) -> Any:

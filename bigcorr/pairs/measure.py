@@ -80,6 +80,32 @@ class PairTile:
     statistics: ChannelStatistics
 
 
+@dataclass
+class CellTile:
+    """One tile of all channels as rows of cells, for features that need nothing around a cell.
+
+    Attributes
+    ----------
+    core : Box
+        The pixels that this tile stands for; cells are counted from its corner.
+    cells : (rows of cells, columns of cells, channel, 1024) float32 or float64
+        Standardised values of each 32 x 32 cell, 0 where missing and behind a smaller cell.
+    sums, squares : (channel, rows of cells, columns of cells) float64
+        Moments of the values of each cell.
+    marks : (channel, rows of cells, columns of cells) uint8
+        0 where a cell is all zero.
+    valid : (h, w) uint8, or None
+        Pixels that are valid, in all channels; None: all of them.
+    """
+
+    core: Box
+    cells: NDArray[np.floating]
+    sums: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    marks: NDArray[np.uint8]
+    valid: NDArray[np.uint8] | None
+
+
 class View(Protocol):
     """Another face of a tile. Frozen and hashable: features of equal views share it."""
 
@@ -91,7 +117,9 @@ class View(Protocol):
 class Features(Protocol):
     """Tiles to sums. Frozen and hashable: equal features are computed once for all measures.
 
-    Features that have a `view`, a `View`, see the tile through it.
+    Features that have a `view`, a `View`, see the tile through it. Those that also have `add_cells`
+    take a `CellTile` in place of a tile of which all channels miss the same pixels, and add the
+    same sums.
     """
 
     @property
@@ -182,6 +210,11 @@ def matrices(
 def view_of(features: Features) -> View | None:
     """What the features see the tile through; None: they see its values."""
     return getattr(features, "view", None)
+
+
+def by_cells(features: Features) -> bool:
+    """Whether the features take a `CellTile`."""
+    return hasattr(features, "add_cells") and view_of(features) is None
 
 
 def merge(total: Partial, part: Partial) -> None:

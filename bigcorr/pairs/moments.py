@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL, cell_rows
 from bigcorr.pairs.distribution import Threshold
-from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Timer, View
+from bigcorr.pairs.measure import CellTile, ChannelStatistics, PairTile, Partial, Timer, View
 from bigcorr.pairs.products import add_gram, mirror
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.pairs.summaries import Summary
@@ -40,7 +40,8 @@ class Moments:
     A cell where all channels miss the same pixels adds to ``n``, ``sum`` (channel), ``square``
     (channel) and ``product`` (row, channel). Any other cell adds to ``pair_n``, ``pair_sum`` and
     ``pair_square`` (row, channel: the sums of the row's channel where the other is valid too) and
-    likewise ``other_sum``, ``other_square`` for the column's channel.
+    likewise ``other_sum``, ``other_square`` for the column's channel; and to ``own_n``, ``own_sum``
+    and ``own_square`` (channel), the sums over the channel's own valid pixels.
 
     view : what is done to the values first.
     """
@@ -62,12 +63,7 @@ class Moments:
     def add(self, tile: PairTile, selection: Selection, partial: Partial, timer: Timer) -> None:
         started = time.perf_counter()
         products = 0.0
-        if not partial:
-            channels = selection.channels
-            partial["n"] = np.zeros(1)
-            partial["sum"] = np.zeros(channels)
-            partial["square"] = np.zeros(channels)
-            partial["product"] = np.zeros(selection.shape)
+        self._begin(selection, partial)
         rows = np.empty((selection.channels, CELL * CELL), tile.z.dtype)
         core = tile.core.relative_to(tile.reach)
         for cell in grid(tile.core.shape, CELL):
@@ -90,6 +86,39 @@ class Moments:
         timer["GEMM"] += products
         timer["features"] += time.perf_counter() - started - products
 
+    def add_cells(
+        self, tile: CellTile, selection: Selection, partial: Partial, timer: Timer
+    ) -> None:
+        """The same sums, bit for bit, of a tile that comes in cells."""
+        started = time.perf_counter()
+        products = 0.0
+        self._begin(selection, partial)
+        for cell in grid(tile.core.shape, CELL):
+            count = cell.size if tile.valid is None else int(tile.valid[cell.slices].sum())
+            if count == 0:
+                continue
+            partial["n"] += count
+            at = cell.y0 // CELL, cell.x0 // CELL
+            active = np.flatnonzero(tile.marks[:, *at])
+            if len(active):
+                rows = tile.cells[at]
+                a = rows if len(active) == len(rows) else rows[active]
+                partial["sum"][active] += tile.sums[active, *at]
+                partial["square"][active] += tile.squares[active, *at]
+                start = time.perf_counter()
+                add_gram(partial["product"], a, a, active, selection)
+                products += time.perf_counter() - start
+        timer["GEMM"] += products
+        timer["features"] += time.perf_counter() - started - products
+
+    @staticmethod
+    def _begin(selection: Selection, partial: Partial) -> None:
+        if not partial:
+            partial["n"] = np.zeros(1)
+            partial["sum"] = np.zeros(selection.channels)
+            partial["square"] = np.zeros(selection.channels)
+            partial["product"] = np.zeros(selection.shape)
+
     @staticmethod
     def _add_differing(
         tile: PairTile,
@@ -111,6 +140,12 @@ class Moments:
         ok = np.zeros_like(wide)
         ok[:, : box.size] = valid.reshape(len(valid), -1)
         squares = wide * wide
+        for name, own in (
+            ("own_n", ok.sum(axis=1)),
+            ("own_sum", wide.sum(axis=1)),
+            ("own_square", squares.sum(axis=1)),
+        ):
+            partial[name] = partial.get(name, 0.0) + own
         # Copies keep "a is b" from folding these to a triangle where it matters: pair_n is
         # symmetric and is filled whole as well, so that rows can be read off directly.
         for name, a, b in (
@@ -129,7 +164,22 @@ class Moments:
 
     def partial_bytes(self, selection: Selection, differing: bool) -> int:
         matrices = 6 if differing else 1
-        return 8 * (matrices * selection.shape[0] * selection.shape[1] + 2 * selection.channels)
+        return 8 * (matrices * selection.shape[0] * selection.shape[1] + 5 * selection.channels)
+
+
+def channel_moments(partial: Partial) -> tuple[Matrix, Matrix, Matrix]:
+    """Number of valid pixels, mean and standard deviation of z of each channel of a partial.
+
+    The deviation of a channel that is constant but for rounding is 0.
+    """
+    n, total, square = (
+        partial[name] + partial.get(f"own_{name}", 0.0) for name in ("n", "sum", "square")
+    )
+    number = np.maximum(n, 1.0) * np.ones(len(total))
+    mean, most = total / number, square / number
+    variance = most - mean**2
+    varies = variance > np.maximum(CONSTANT * most, DUST)
+    return n * np.ones(len(total)), mean, np.sqrt(np.where(varies, variance, 0.0))
 
 
 @dataclass(frozen=True)

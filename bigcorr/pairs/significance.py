@@ -19,7 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import standardise
-from bigcorr.kernels.spectra import FrequencyBins, block_means, power_spectrum, short_lags
+from bigcorr.kernels.spectra import (
+    FrequencyBins,
+    block_means,
+    power_spectrum,
+    short_lags,
+    transform_of,
+)
 from bigcorr.tiles import Shape
 
 Floats = NDArray[np.float64]
@@ -81,7 +87,7 @@ class FieldSpectrum:
 
     @cached_property
     def bins(self) -> FrequencyBins:
-        _, shape = power_spectrum(np.zeros(self.shape), self.padded)
+        _, shape = transform_of(np.zeros(self.shape), self.padded)
         return FrequencyBins(*shape)
 
     @cached_property
@@ -111,7 +117,7 @@ class FieldSpectrum:
             means = np.ascontiguousarray(block_means(values, self.decimate))
             number = float(means.size)
             field = np.empty(means.shape, np.float32)
-            local = mean if self.whole else float(means.mean())
+            local = mean if self.whole else float(means.mean(dtype=np.float64))
             standardise(means, _NO_MASK, False, local, inverse, field)
         else:
             ok, filled = np.zeros(self.region_shape), np.zeros(self.region_shape)
@@ -122,15 +128,15 @@ class FieldSpectrum:
             number = float(known.sum())
             local = mean if self.whole else float(means.sum() / max(number, 1.0))
             field = ((means - local * known) * inverse).astype(np.float32)
-        power, shape = power_spectrum(field, self.padded)
+        transform, shape = transform_of(field, self.padded)
         lags, pairs = np.zeros_like(self._all_pairs), self._all_pairs
         if self.padded or not full:
             # Else all pixels have all neighbours, round the edge, and there is nothing to correct.
-            lags = short_lags(power, shape, self.reach)
+            lags = short_lags(transform.real**2 + transform.imag**2, shape, self.reach)
         if not full:
             pairs = short_lags(power_spectrum(known, self.padded)[0], shape, self.reach)
         return {
-            f"{self.name}.power": self.bins.sum(power) / (shape[0] * shape[1]),
+            f"{self.name}.power": self.bins.power(transform) / (shape[0] * shape[1]),
             f"{self.name}.lags": lags,
             f"{self.name}.pairs": pairs,
             f"{self.name}.n": np.array([number]),
@@ -241,7 +247,7 @@ def coarse_features(
     step_x = 1.0 / (spec.bins.columns * spec.decimate)
     cut = 0.25 / side
     low = (rows * step_y <= cut)[:, None] & (columns * step_x <= cut)[None, :]
-    _, shape = power_spectrum(np.zeros(z.shape[1:]), True)
+    _, shape = transform_of(np.zeros(z.shape[1:]), True)
     bins = FrequencyBins(*shape)
     fine_y, fine_x = (bound / n for bound, n in zip(bins.index_bounds(), shape, strict=True))
     # The region's bins stand for half a step on either side of them.
@@ -253,8 +259,8 @@ def coarse_features(
     scale *= max(float(valid.sum()), 1.0) * spec.decimate
     out = np.empty((len(z), int(inside.sum())))
     for c in range(len(z)):
-        power, _ = power_spectrum((z[c] - mean[c] * valid) / sd[c], True)
-        out[c] = bins.sum(power)[inside] / scale
+        transform, _ = transform_of((z[c] - mean[c] * valid) / sd[c], True)
+        out[c] = bins.power(transform)[inside] / scale
     long = [1.0 / cells for cells in z.shape[1:]]
     waves = ((fine_y <= long[0])[:, None] & (fine_x <= long[1])[None, :])[inside]
     return CoarseFeatures(out, ~low, waves)

@@ -23,6 +23,9 @@ REGION = 1024
 SAMPLE = 64
 """Most occupied regions that are looked at for one channel."""
 
+PROBES = 8
+"""Most of these regions of which a part is looked at where that is enough."""
+
 
 @dataclass(frozen=True)
 class RegionSample:
@@ -98,6 +101,16 @@ def sample_regions(
         chosen[channel] = False
         chosen[channel, keep] = True
     return RegionSample(regions, known, chosen)
+
+
+def thin(chosen: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
+    """At most `most` of the chosen regions of each channel, evenly spread; (channel, region)."""
+    out = chosen.copy()
+    for channel in np.flatnonzero(chosen.sum(axis=1) > most):
+        where = np.flatnonzero(chosen[channel])
+        out[channel] = False
+        out[channel, where[np.linspace(0, len(where) - 1, most).round().astype(int)]] = True
+    return out
 
 
 def region_moments(values: NDArray[Any], valid: NDArray[np.uint8] | None) -> FloatArray:

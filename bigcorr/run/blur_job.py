@@ -6,26 +6,34 @@ Which units there are, and how their arrays are put together. What a unit comput
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.pairs.measure import ChannelStatistics, Features, Partial
-from bigcorr.pairs.moments import Moments
-from bigcorr.pairs.neighbours import Lags
+from bigcorr.pairs.moments import Moments, channel_moments
 from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.significance import SPECTRUM_REGIONS, SpectrumSpec
-from bigcorr.pairs.statistics import RegionSample, combine, probes, sample_regions
+from bigcorr.pairs.statistics import thin
 from bigcorr.pairs.summaries import idle, rounds_of
 from bigcorr.pairs.trend import ORDERS
 from bigcorr.pairs.variance import PairVariance, long_range_warnings, spectra_of, variances
+from bigcorr.run.channel_stages import (
+    ChannelFold,
+    channel_groups,
+    coarse_valid,
+    in_scale,
+    rescaled,
+    sample_of,
+    spectra_stage,
+    statistics_stage,
+)
 from bigcorr.run.checkpoint import Arrays, Checkpoint
 from bigcorr.run.cluster import Pool
-from bigcorr.run.loader import TileLoader
-from bigcorr.run.passes import PairSpec, pair_unit, spectra_unit, statistics_unit
+from bigcorr.run.order import order_of
+from bigcorr.run.pair_pass import PairSpec, pair_unit
 from bigcorr.run.plan import Plan, channels_a_unit, coarse_side
 from bigcorr.run.progress import Progress
 from bigcorr.run.question import PairsQuestion
@@ -33,9 +41,6 @@ from bigcorr.run.shift_stage import ShiftFold, shift_unit, shift_units
 from bigcorr.run.stages import Fold, Section, run_stage
 from bigcorr.run.summaries import summarise
 from bigcorr.run.trend_stage import trend_unit, trend_units, trends
-from bigcorr.tiles import Box
-
-REGIONS_A_UNIT = 8
 
 
 @dataclass(frozen=True)
@@ -115,35 +120,19 @@ def one_blur(
                 timings[key[5:]] = timings.get(key[5:], 0.0) + float(seconds)
         return parts
 
-    order = ORDERS[asked.detrend]
-    if order:
-        units, places = trend_units(loader, _groups(asked.channels, channels_a_unit(sample)), order)
-        part = stage("trend", trend_unit, units, _ChannelFold(asked.channels, places, 0))
-        loader = replace(loader, trends=trends(part[0].load(), order, loader.raster))
+    degree = ORDERS[asked.detrend]
+    if degree:
+        groups = channel_groups(asked.channels, channels_a_unit(sample))
+        looks, places = trend_units(loader, groups, degree)
+        part = stage("trend", trend_unit, looks, ChannelFold(asked.channels, places, 0))
+        loader = replace(loader, trends=trends(part[0].load(), degree, loader.raster))
         sample = sample_of(loader)
 
-    # Statistics: moments of the chosen regions, then their spectra, which need mean and sd.
-    groups = _groups(asked.channels, channels_a_unit(sample))
-    regions = len(sample.regions)
-    look = sample if _wants_statistics(asked) else replace(sample, regions=probes(sample.regions))
-    units, places = _region_units(loader, groups, look, sample.chosen)
-    fold = _ChannelFold(asked.channels, places, regions)
-    total = stage("statistics", statistics_unit, units, fold)[0].load()
-    valid = np.array([_valid_pixels(loader, region) for region in sample.regions])
-    moments = total.get("moments", np.zeros((asked.channels, regions, 5)))
-    if look is not sample:
-        seen = np.array([_valid_pixels(loader, region) for region in look.regions])
-        moments[:, :, [0, 2]] *= (valid / np.maximum(seen, 1.0))[None, :, None]
-    statistics = combine(moments, sample, valid)
-
+    order = order_of(asked, specs)
+    statistics = statistics_stage(loader, sample, order, stage)
     sums: Arrays = {}
-    if specs:
-        some = _thin(sample.chosen, SPECTRUM_REGIONS)
-        units, places = _region_units(loader, groups, sample, some)
-        units = [(*unit, statistics.select(unit[1]), tuple(specs.values())) for unit in units]
-        fold = _ChannelFold(asked.channels, places, 0)
-        sums = stage("spectra", spectra_unit, units, fold)[0].load()
-
+    if specs and not order.known_later:
+        sums = spectra_stage(loader, sample, specs, statistics, stage)
     statistics = replace(statistics, lowest=loader.lowest)
     statistics = summarise(rounds_of(asked.measures), loader, statistics, stage)
 
@@ -152,20 +141,31 @@ def one_blur(
     features = asked.features()
     # No tile is wanted where all is in the summaries, unless channels are to be counted.
     blocks = plan.blocks if asked.counts is None or not idle(features) else []
-    units = []
-    known_specs = []
-    for tile in tiles:
-        count = asked.counts is None and tile.first
-        spec = PairSpec(features, tile, plan.strip, count, coarse if tile.first else 0, plan.wide)
-        known = statistics.select(tile.numbers)
-        known_specs.append((spec, known))
-        units += [(loader, block, spec, known) for block in blocks]
+    asked_of = [
+        PairSpec(
+            features=features,
+            selection=tile,
+            strip=plan.strip,
+            count=asked.counts is None and tile.first,
+            coarse=coarse if tile.first else 0,
+            wide=plan.wide,
+            field=order.field if plan.field_on_the_way and tile.first else None,
+        )
+        for tile in tiles
+    ]
+    known_specs = [(spec, statistics.select(spec.selection.numbers)) for spec in asked_of]
+    sampled = thin(sample.chosen, SPECTRUM_REGIONS)
+    units = [
+        (loader, block, spec, known, _sampled(spec, sampled, index))
+        for spec, known in known_specs
+        for index, block in enumerate(blocks)
+    ]
     # Units of another tiling of the matrix are other units: they have a folder of their own.
     sections = stage(
         "pairs" if plan.group is None else f"pairs by {plan.group}",
         pair_unit,
         units,
-        _PairFold(blocks, loader.raster, coarse),
+        _PairFold(units, loader.raster, coarse),
         [len(blocks)] * len(tiles),
     )
     shifted = None
@@ -181,21 +181,31 @@ def one_blur(
             by_draws,
             [len(blocks) * draws] * len(tiles),
         )
-    counts = np.zeros(asked.channels) if asked.counts is None else None
-    low = np.zeros((0, 0, 0), np.float32)
-    for tile, section in zip(tiles, sections, strict=True):
-        arrays = section.load(["count", "coarse"])
-        numbers = tile.numbers[tile.columns]
-        if counts is not None and "count" in arrays:
-            counts[numbers] = arrays["count"][tile.columns]
-        if "coarse" in arrays:
-            if not low.size:
-                low = np.zeros((asked.channels, *arrays["coarse"].shape[1:]), np.float32)
-            low[numbers] = arrays["coarse"][tile.columns]
-    start = time.perf_counter()
-    cells = (low, _coarse_valid(loader, coarse), coarse) if coarse else None
+    known_now = bool(specs) and order.known_later
+    taken = _taken(asked, zip(tiles, sections, strict=True), known_now)
+    if known_now:
+        assert order.field is not None
+        if plan.field_on_the_way:
+            # Their names begin with that of the spectrum itself.
+            sums = {
+                name.removeprefix("spectra."): array
+                for name, array in taken.items()
+                if name.startswith("spectra.")
+            }
+        else:
+            sums = spectra_stage(loader, sample, specs, in_scale(statistics), stage, together=1)
+        statistics = replace(
+            statistics,
+            n=taken["n"],
+            mean=statistics.offset + statistics.scale * taken["mean"],
+            sd=statistics.scale * taken["sd"],
+        )
+        sums = rescaled(sums, order.field, statistics)
+    counts = taken.get("count", np.zeros(asked.channels)) if asked.counts is None else None
+    started = time.perf_counter()
+    cells = (taken["coarse"], coarse_valid(loader, coarse), coarse) if coarse else None
     found_variances = variances(asked.measures, specs, sums, statistics, cells)
-    timings["significance"] = time.perf_counter() - start
+    timings["significance"] = time.perf_counter() - started
     warnings = long_range_warnings(found_variances, asked.source.channels)
     for warning in warnings:
         progress.note(warning)
@@ -213,127 +223,71 @@ def one_blur(
     )
 
 
-class _ChannelFold:
-    """Puts the rows of channel units where they belong; sums over regions in unit order."""
+def _sampled(spec: PairSpec, sampled: NDArray[np.bool_], block: int) -> NDArray[np.bool_] | None:
+    """Channels of the selection whose spectra are taken of a block; blocks are regions then."""
+    if spec.field is None:
+        return None
+    # Only as columns do they come for the first time.
+    wanted = np.zeros(spec.selection.channels, dtype=bool)
+    columns = spec.selection.columns
+    wanted[columns] = sampled[spec.selection.numbers[columns], block]
+    return wanted
 
-    def __init__(self, channels: int, places: list[tuple[Any, slice]], regions: int) -> None:
-        self.channels, self.places, self.regions = channels, places, regions
 
-    def __call__(self, total: Arrays, index: int, unit: Arrays) -> None:
-        rows, region = self.places[index]
-        for name, array in unit.items():
-            if name.startswith("time."):
-                total[name] = total.get(name, np.array(0.0)) + array
-            elif name == "moments":
-                if name not in total:
-                    total[name] = np.zeros((self.channels, self.regions, array.shape[-1]))
-                total[name][rows, region] = array
-            else:
-                if name not in total:
-                    total[name] = np.zeros((self.channels, *array.shape[1:]), array.dtype)
-                total[name][rows] += array
+def _taken(
+    asked: PairsQuestion, tiles: Iterable[tuple[Selection, Section]], moments: bool
+) -> Arrays:
+    """What the pair pass took of single channels on its way, from the tiles that met them first.
+
+    ``count``, ``coarse``, ``spectra.*`` where there are such; with `moments` also ``n``, ``mean``
+    and ``sd`` of z; all with a leading axis of all channels.
+    """
+    names = [f"{own}{name}" for own in ("", "own_") for name in ("n", "sum", "square")]
+    out: Arrays = {}
+    for tile, section in tiles:
+        if not tile.first:
+            continue
+        arrays = {**section.load(["count", "coarse"]), **section.load(prefix="spectra.")}
+        if moments:
+            place = f"{asked.features().index(Moments())}."
+            part = section.load([place + name for name in names])
+            own = {name.removeprefix(place): array for name, array in part.items()}
+            arrays |= zip(("n", "mean", "sd"), channel_moments(own), strict=True)
+        for name, array in arrays.items():
+            if name not in out:
+                out[name] = np.zeros((asked.channels, *array.shape[1:]), array.dtype)
+            out[name][tile.numbers[tile.columns]] = array[tile.columns]
+    return out
 
 
 class _PairFold:
-    """Adds up the partials of blocks, and lays their coarse cells side by side.
+    """Adds up what the units of blocks found, and lays their coarse cells side by side.
 
     The units of each tile of the matrix are all blocks, in order.
     """
 
-    def __init__(self, blocks: list[Box], raster: tuple[int, int], coarse: int) -> None:
-        self.blocks, self.raster, self.coarse = blocks, raster, coarse
+    def __init__(self, units: list[tuple], raster: tuple[int, int], coarse: int) -> None:
+        self.units, self.raster, self.coarse = units, raster, coarse
 
     def __call__(self, total: Arrays, index: int, unit: Arrays) -> None:
+        _, block, spec, _, sampled = self.units[index]
         for name, array in unit.items():
             if name == "coarse":
                 if name not in total:
                     shape = [-(-side // self.coarse) for side in self.raster]
                     total[name] = np.zeros((len(array), *shape), np.float32)
-                block = self.blocks[index % len(self.blocks)]
                 y, x = block.y0 // self.coarse, block.x0 // self.coarse
                 total[name][:, y : y + array.shape[1], x : x + array.shape[2]] = array
+            elif name.startswith("spectra."):
+                if name not in total:
+                    channels = spec.selection.channels
+                    total[name] = np.zeros((channels, *array.shape[1:]), array.dtype)
+                total[name][sampled] += array
             elif name in total:
                 total[name] += array
             else:
                 total[name] = array
 
 
-def _wants_statistics(asked: PairsQuestion) -> bool:
-    """Whether means and deviations matter, or only the unit in which values become numbers."""
-    plain = all(
-        isinstance(f, Lags) or (isinstance(f, Moments) and f.view is None) for f in asked.features()
-    )
-    return bool(
-        not plain
-        or asked.analytic
-        or asked.n_shifts
-        or ORDERS[asked.detrend]
-        or rounds_of(asked.measures)
-    )
-
-
-def sample_of(loader: TileLoader) -> RegionSample:
-    halo_y, halo_x = loader.halo
-
-    def occupied(region: Box) -> NDArray[np.bool_] | None:
-        padded = region.padded(halo_y, halo_y, halo_x, halo_x).clipped(loader.raster)
-        # Zero may mean missing, and a channel less its trend is nowhere known to be zero.
-        if loader.nodata == 0 or loader.trends is not None:
-            return None
-        return loader.source.occupied(padded)
-
-    return sample_regions(loader.raster, loader.source.shape[0], occupied)
-
-
-def _groups(channels: int, size: int) -> list[NDArray[np.int64]]:
-    return [np.arange(a, min(a + size, channels)) for a in range(0, channels, size)]
-
-
-def _region_units(
-    loader: TileLoader,
-    groups: list[NDArray[np.int64]],
-    sample: RegionSample,
-    chosen: NDArray[np.bool_],
-) -> tuple[list[tuple], list[tuple[Any, slice]]]:
-    """Units of channels by runs of regions, and where their rows belong."""
-    units: list[tuple] = []
-    places: list[tuple[Any, slice]] = []
-    for group in groups:
-        for start in range(0, len(sample.regions), REGIONS_A_UNIT):
-            part = slice(start, min(start + REGIONS_A_UNIT, len(sample.regions)))
-            if chosen[group, part].any():
-                units.append((loader, group, sample.regions[part], chosen[group, part]))
-                places.append((group, part))
-    return units, places
-
-
-def _thin(chosen: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
-    """At most `most` of the chosen regions of each channel, evenly spread."""
-    out = chosen.copy()
-    for channel in np.flatnonzero(chosen.sum(axis=1) > most):
-        where = np.flatnonzero(chosen[channel])
-        out[channel] = False
-        out[channel, where[np.linspace(0, len(where) - 1, most).round().astype(int)]] = True
-    return out
-
-
 def _wants_coarse(specs: dict[str, SpectrumSpec]) -> bool:
     return any(spec.wants_coarse for spec in specs.values())
-
-
-def _valid_pixels(loader: TileLoader, region: Box) -> float:
-    mask = loader.mask_tile(region)
-    return float(region.size if mask is None else mask.sum())
-
-
-def _coarse_valid(loader: TileLoader, side: int) -> NDArray[np.float64]:
-    """Valid pixels of each coarse cell by the shared mask."""
-    height, width = loader.raster
-    out = np.empty((-(-height // side), -(-width // side)))
-    starts = np.arange(0, width, side)
-    for i, y in enumerate(range(0, height, side)):
-        band = Box(y, min(y + side, height), 0, width)
-        mask = loader.mask_tile(band)
-        ok = np.ones(band.shape) if mask is None else mask.astype(np.float64)
-        out[i] = np.add.reduceat(ok.sum(axis=0), starts)
-    return out

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bigcorr.errors import InputError, MissingFileError, RunError
+from bigcorr.run.workspace import release
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -92,6 +93,7 @@ class ThreadPool:
                         yield index, result
             finally:
                 executor.shutdown(wait=True, cancel_futures=True)
+                release()
 
 
 class DaskPool:
@@ -141,6 +143,9 @@ class DaskPool:
                 yield index, result
         finally:
             self.client.cancel(list(completed.futures))
+            # Their memory is not ours to keep; a cluster that has gone has none left.
+            with suppress(Exception):
+                self.client.run(release, wait=False, on_error="ignore")
 
 
 def _call_with_one_blas_thread(function: Callable[..., Any], *args: Any) -> Any:

@@ -17,9 +17,11 @@ import numpy as np
 from bigcorr.pairs.summaries import rounds_of
 from bigcorr.pairs.variance import spectra_of
 from bigcorr.raster.lock import locked
-from bigcorr.run.blur_job import one_blur, sample_of
+from bigcorr.run.blur_job import one_blur
+from bigcorr.run.channel_stages import sample_of
 from bigcorr.run.checkpoint import Checkpoint, refuse_other
 from bigcorr.run.cluster import Pool, open_pool
+from bigcorr.run.order import order_of
 from bigcorr.run.plan import Plan, make_plan
 from bigcorr.run.progress import SILENT, Progress
 from bigcorr.run.question import PairsQuestion, ask
@@ -168,6 +170,7 @@ def plan_for(asked: PairsQuestion, pool: Pool) -> Plan:
         asked.against,
         sample_of(widest),
         tuple(specs.values()),
+        order_of(asked, specs),
         rounds_of(asked.measures),
         asked.counts is None,
         pool.memory_limit,

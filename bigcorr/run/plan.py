@@ -11,16 +11,20 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL
 from bigcorr.pairs.lag_spectra import LagSpectrum
 from bigcorr.pairs.measure import Features, Measure, view_of
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection, matrix_tiles
-from bigcorr.pairs.significance import SpectrumSpec
-from bigcorr.pairs.statistics import WHOLE_PIXELS, RegionSample
+from bigcorr.pairs.significance import SPECTRUM_REGIONS, SpectrumSpec
+from bigcorr.pairs.statistics import PROBES, REGION, WHOLE_PIXELS, RegionSample, probes, thin
 from bigcorr.pairs.summaries import Summary, idle
 from bigcorr.run.loader import TileLoader
-from bigcorr.run.passes import room_of
+from bigcorr.run.order import Order
+from bigcorr.run.pair_pass import room_of
 from bigcorr.run.shift_stage import moment_bytes
 from bigcorr.run.summaries import stage_bytes, stage_reads, unit_bytes
 from bigcorr.tiles import Box, Shape, grid
@@ -34,6 +38,8 @@ WIDE_PIXELS = 2**18
 """Rasters up to this size are worked through in float64."""
 UNIT_BYTES = 512 * MiB
 """Most bytes of the sums of one unit: the driver holds two."""
+SPECTRUM_WORK = 80
+"""Most bytes a pixel that taking the spectrum of a region needs."""
 LOW_STRIP = 128
 """Rows of a block that should be held at once, if need be for fewer channels."""
 
@@ -86,6 +92,7 @@ class Plan:
     result_bytes: int
     sigmas: int
     n_shifts: int = 0
+    field_on_the_way: bool = False
 
     @property
     def blocks(self) -> list[Box]:
@@ -135,6 +142,7 @@ def make_plan(
     against: tuple[int, ...] | None,
     sample: RegionSample,
     spectra: tuple[SpectrumSpec, ...],
+    order: Order,
     rounds: list[tuple[Summary, ...]],
     counting: bool,
     memory_limit: int | None,
@@ -164,11 +172,15 @@ def make_plan(
     tallest = min(side, -(-raster[0] // CELL) * CELL) // CELL
     fits: list[tuple[int | None, int, int, int]] = []
     needed = unit = 0
+    on_the_way = order.field is not None and side == REGION
+    spectrum = sum(spec.nbytes() for spec in spectra) // 2 if on_the_way else 0
     differing = loader.may_miss or (n_shifts > 0 and loader.mask is not None)
     for group in _groups(channels):
         tiles = matrix_tiles(channels, against, group)
         unit = max(
-            _unit_bytes(features, tile, loader, side, differing) + moment_bytes(shifted, tile)
+            _unit_bytes(features, tile, loader, side, differing)
+            + moment_bytes(shifted, tile)
+            + tile.channels * spectrum
             for tile in tiles
         )
         work = max(f.workspace_bytes(tile.channels) for f in features for tile in tiles)
@@ -178,6 +190,9 @@ def make_plan(
             # A tile as features of some view see it takes as much again.
             item = (8 if wide_tiles(raster, features) else 4) * (1 + any(map(view_of, features)))
             tile_bytes = _tile_bytes(loader, loaded, side, strip * CELL, room, item, n_shifts > 0)
+            if on_the_way:
+                tile_bytes += SPECTRUM_WORK * side * side
+                tile_bytes += loader.peak_bytes((side, side)) if strip * CELL < side else 0
             needed = max(2 * unit + work + tile_bytes, region)
             if (allowed is None or needed <= allowed) and unit <= UNIT_BYTES:
                 fits.append((group, strip * CELL, needed, unit))
@@ -200,13 +215,14 @@ def make_plan(
         # A shifted tile comes in up to four pieces, each with its halo.
         again = n_shifts * _block_reads(loader, features, side, strip, 2)
         reads = sum(tile.channels for tile in tiles) * (once + again)
-    halo = loader.halo
-    regions = (
-        sum((r.shape[0] + 2 * halo[0]) * (r.shape[1] + 2 * halo[1]) for r in sample.regions)
-        * sample.chosen.mean()
-        * channels
-        * (1 + bool(spectra) + detrend)
-    )
+    whole = _region_reads(loader, sample.regions, sample.chosen)
+    regions = whole
+    if order.known_later:
+        few = thin(sample.chosen, PROBES)
+        regions = _region_reads(loader, probes(sample.regions), few)
+    regions += detrend * whole
+    if spectra and not (on_the_way and strip >= side):
+        regions += _region_reads(loader, sample.regions, thin(sample.chosen, SPECTRUM_REGIONS))
     summaries = stage_reads(rounds, loader)
     rows = channels if against is None else len(against)
     return Plan(
@@ -232,7 +248,15 @@ def make_plan(
         result_bytes=sigmas * 8 * rows * channels * measures * 3,
         sigmas=sigmas,
         n_shifts=n_shifts,
+        field_on_the_way=on_the_way,
     )
+
+
+def _region_reads(loader: TileLoader, regions: tuple[Box, ...], chosen: NDArray[np.bool_]) -> int:
+    """Pixels of all channels that are read of the chosen regions, halos included."""
+    y, x = (2 * side for side in loader.halo)
+    sizes = [(region.shape[0] + y) * (region.shape[1] + x) for region in regions]
+    return int((chosen * np.array(sizes)).sum())
 
 
 def _groups(channels: int) -> Iterator[int | None]:
@@ -279,12 +303,15 @@ def channels_a_unit(sample: RegionSample) -> int:
 def _tile_bytes(
     loader: TileLoader, channels: int, side: int, strip: int, room: int, item: int, shifted: bool
 ) -> int:
-    height = min(strip + room, loader.raster[0])
-    width = min(side + room, loader.raster[1])
+    height, width = (
+        -(-min(size, most) // CELL) * CELL
+        for size, most in zip((strip + room, side + room), loader.raster, strict=True)
+    )
     # A shifted channel takes the mask along, and is put together from pieces.
     own = loader.may_miss or (shifted and loader.mask is not None)
     masks = height * width * (channels if own else 1) + 10 * height * width * shifted
-    marks = channels * (height // CELL + 1) * (width // CELL + 1)
+    # Of each cell two moments and a mark, as long as a strip is in work.
+    marks = 17 * channels * (height // CELL + 1) * (width // CELL + 1)
     return channels * height * width * item + masks + marks + loader.peak_bytes((height, width))
 
 
@@ -295,7 +322,7 @@ def _region_bytes(
     unit = channels_a_unit(sample) * sum(spec.nbytes() for spec in spectra)
     # The blurred region, its copies for moments, and transforms of twice the side; for spatial
     # lags the field, its lag and what these are made of.
-    work = 24 * box.size + (80 * box.size if spectra else 0)
+    work = 24 * box.size + (SPECTRUM_WORK * box.size if spectra else 0)
     work += 48 * box.size if any(isinstance(spec, LagSpectrum) for spec in spectra) else 0
     return 2 * unit + work + loader.peak_bytes(box.shape)
 

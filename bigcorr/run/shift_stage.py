@@ -20,7 +20,7 @@ from bigcorr.pairs.shifts import add_draw, pieces, shift_vectors
 from bigcorr.pairs.summaries import idle
 from bigcorr.run.checkpoint import Arrays
 from bigcorr.run.loader import Loaded, TileLoader
-from bigcorr.run.passes import PairSpec, pair_unit
+from bigcorr.run.pair_pass import PairSpec, pair_unit
 from bigcorr.tiles import Box
 
 
