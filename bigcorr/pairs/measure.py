@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bigcorr.errors import InputError
 from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.summaries import NOTHING, Known
 from bigcorr.tiles import Box
@@ -104,6 +105,33 @@ class CellTile:
     squares: NDArray[np.float64]
     marks: NDArray[np.uint8]
     valid: NDArray[np.uint8] | None
+
+
+def shared_mask(tile: PairTile, who: str) -> NDArray[np.uint8] | None:
+    """The (h, w) mask of all channels that have any pixels, None where all are valid.
+
+    Raises
+    ------
+    InputError
+        If these miss different pixels; it begins with `who`, such as "ssim needs".
+    """
+    if len(tile.valid) == 0:
+        return None
+    if len(tile.valid) == 1:
+        return tile.valid[0]
+    there = tile.statistics.n > 0
+    if not there.any():
+        return tile.valid[0]
+    mask = tile.valid[there.argmax()]
+    # A channel that misses everything has no value anyway and need not spoil those of the others.
+    planes = zip(tile.valid, there, strict=True)
+    if any((plane != (mask if some else 0)).any() for plane, some in planes):
+        raise InputError(
+            f"{who} one mask for all channels: they miss different pixels in rows "
+            f"{tile.core.y0} to {tile.core.y1}, columns {tile.core.x0} to {tile.core.x1}; "
+            "give a mask that leaves these out"
+        )
+    return mask
 
 
 class View(Protocol):

@@ -16,7 +16,7 @@ from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL, cell_rows
 from bigcorr.kernels.lags import lag_rows, neighbour_counts
 from bigcorr.pairs.lag_spectra import expected_share
-from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Timer
+from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Timer, shared_mask
 from bigcorr.pairs.moments import CONSTANT, DUST
 from bigcorr.pairs.products import add_gram, mirror
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
@@ -55,12 +55,7 @@ class Lags:
     def add(self, tile: PairTile, selection: Selection, partial: Partial, timer: Timer) -> None:
         started = time.perf_counter()
         products = 0.0
-        if len(tile.valid) > 1:
-            raise InputError(
-                "moran and lee need one mask for all channels: they miss different pixels in rows "
-                f"{tile.core.y0} to {tile.core.y1}, columns {tile.core.x0} to {tile.core.x1}; "
-                "give a mask that leaves these out"
-            )
+        mask = shared_mask(tile, "moran and lee need")
         channels = selection.channels
         if not partial:
             for name in ("n", "linked", "trace"):
@@ -72,8 +67,8 @@ class Lags:
         queen = self.contiguity == "queen"
         height, width = tile.reach.shape
         counts = np.empty((height, width), np.uint8)
-        masked = len(tile.valid) == 1
-        plane = tile.valid[0] if masked else np.zeros((0, 0), np.uint8)
+        masked = mask is not None
+        plane = np.zeros((0, 0), np.uint8) if mask is None else mask
         neighbour_counts(plane, masked, height, width, queen, counts)
         own = np.empty((channels, CELL * CELL), tile.z.dtype)
         lag = np.empty_like(own)
@@ -163,8 +158,8 @@ class Moran(_Neighbours):
     """Bivariate Moran's I, z_x' W z_y / n, with row-standardised contiguity.
 
     How much y around a pixel resembles x at it. Not symmetric: the row of the matrix is x, its
-    column the y whose neighbours are looked at. Channels must miss the same pixels. Standard errors
-    allow for spatial autocorrelation.
+    column the y whose neighbours are looked at. Channels must miss the same pixels; one that misses
+    all of them has no value (NaN). Standard errors allow for spatial autocorrelation.
 
     Parameters
     ----------
@@ -221,9 +216,11 @@ class Lee(_Neighbours):
     """Lee's L, (W z_x)'(W z_y) / n, with row-standardised contiguity.
 
     Pearson correlation of the neighbourhood means, scaled by how smooth the channels are. Channels
-    must miss the same pixels. Its null value is r (tr W'W - 1) / (n - 1), what two channels of
-    Pearson correlation r have where their pixels are laid anyhow; the standard error is that of the
-    value less this null, and allows for spatial autocorrelation.
+    must miss the same pixels; one that misses all of them has no value (NaN).
+
+    Its null value is r (tr W'W - 1) / (n - 1), what two channels of Pearson correlation r have
+    where their pixels are laid anyhow; the standard error is that of the value less this null, and
+    allows for spatial autocorrelation.
 
     Parameters
     ----------

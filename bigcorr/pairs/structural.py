@@ -29,7 +29,7 @@ from bigcorr.kernels.window_pairs import (
     make_room,
     ssim_pairs,
 )
-from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Timer
+from bigcorr.pairs.measure import ChannelStatistics, PairTile, Partial, Timer, shared_mask
 from bigcorr.pairs.products import mirror
 from bigcorr.pairs.selection import Selection
 from bigcorr.tiles import Box, grid, lattice
@@ -89,7 +89,7 @@ class Structures:
             partial["alone"] = np.zeros(selection.channels)
             partial["product"] = np.zeros(selection.shape)
         factor, level = self.scaling(tile.statistics)
-        mask = _shared_mask(tile)
+        mask = shared_mask(tile, "ssim needs")
         core = tile.core.relative_to(tile.reach)
         tree = plan_tree(self.window)
         room = make_room(self.window, tree)
@@ -238,27 +238,6 @@ def _with_factors(
 ) -> Corners:
     free = n - 1 if sample else n
     return Corners(tops, ends, np.ascontiguousarray(places), 1 / n, 2 / free, 2 * n / free)
-
-
-def _shared_mask(tile: PairTile) -> NDArray[np.uint8] | None:
-    """The (h, w) mask of all channels that have any pixels, None where all are valid."""
-    if len(tile.valid) == 0:
-        return None
-    if len(tile.valid) == 1:
-        return tile.valid[0]
-    there = tile.statistics.n > 0
-    if not there.any():
-        return tile.valid[0]
-    mask = tile.valid[there.argmax()]
-    # A channel that misses everything has no value anyway and need not spoil those of the others.
-    planes = zip(tile.valid, there, strict=True)
-    if any((plane != (mask if some else 0)).any() for plane, some in planes):
-        raise InputError(
-            "ssim needs one mask for all channels: they miss different pixels in rows "
-            f"{tile.core.y0} to {tile.core.y1}, columns {tile.core.x0} to {tile.core.x1}; "
-            "give a mask that leaves these out"
-        )
-    return mask
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,20 @@ def test_channels_that_miss_different_pixels_are_refused():
         bc.pairwise(stack, ["moran"], progress=False)
 
 
+def test_a_channel_that_misses_everything_spoils_no_other():
+    stack = np.random.default_rng(3).normal(size=(4, 70, 90))
+    stack[:, :9] = np.nan
+    stack[2] = np.nan
+    sim = bc.pairwise(stack, ["moran", "lee"], progress=False)
+    alone = bc.pairwise(np.delete(stack, 2, axis=0), ["moran", "lee"], progress=False)
+    for name in ("moran", "lee"):
+        values = sim[name].values
+        assert np.isnan(values[2]).all()
+        assert np.isnan(values[:, 2]).all()
+        rest = np.delete(np.delete(values, 2, axis=0), 2, axis=1)
+        np.testing.assert_allclose(rest, alone[name].values, atol=1e-12)
+
+
 def test_an_unknown_contiguity_is_refused():
     with pytest.raises(InputError, match="contiguity: got 'bishop'"):
         bc.measures.Lee("bishop")
