@@ -31,6 +31,7 @@ ByteArray = NDArray[np.uint8]
 @njit(cache=True, nogil=True)
 def standardise(
     x: NDArray[Any],
+    pitch: int,
     valid: ByteArray,
     masked: bool,
     offset: float,
@@ -39,12 +40,12 @@ def standardise(
 ) -> None:
     """Write ``(x - offset) * inverse_scale`` to `z`, 0 where not valid.
 
-    x : (h, w) of uint8, uint16, float32 or float64; valid : (h, w) uint8, read only if `masked`;
-    z : (h, w) float32 or float64.
+    x, pitch : rows of uint8, uint16, float32 or float64, as `rows_of` gives them; valid : (h, w)
+    uint8, read only if `masked`; z : (h, w) float32 or float64.
     """
-    height, width = x.shape
+    height, width = z.shape
     for i in range(height):
-        row, out = x[i], z[i]
+        row, out = x[i * pitch : i * pitch + width], z[i]
         if masked:
             ok = valid[i]
             for j in range(width):
@@ -128,6 +129,9 @@ def cell_rows(
 @njit(cache=True, nogil=True)
 def standardise_cells(
     x: NDArray[Any],
+    pitch: int,
+    height: int,
+    width: int,
     valid: ByteArray,
     masked: bool,
     offset: float,
@@ -140,12 +144,11 @@ def standardise_cells(
 ) -> None:
     """What `standardise`, `mark_cells` and `cell_rows` do for one channel, in one go.
 
-    x : (h, w) of uint8, uint16, float32 or float64, rows without gaps; valid : (h, w) uint8, read
-    only if `masked`; cells : (ceil(h / 32), ceil(w / 32), channel, 1024), of which the channel's
-    rows are written: each cell row by row, zeros behind it where it is smaller; sums, squares,
-    marks : (channel, ceil(h / 32), ceil(w / 32)), written likewise.
+    x, pitch : h rows of w of uint8, uint16, float32 or float64, as `rows_of` gives them; valid :
+    (h, w) uint8, read only if `masked`; cells : (ceil(h / 32), ceil(w / 32), channel, 1024), of
+    which the channel's rows are written: each cell row by row, zeros behind it where it is smaller;
+    sums, squares, marks : (channel, ceil(h / 32), ceil(w / 32)), written likewise.
     """
-    height, width = x.shape
     centre, inverse = splat(offset), splat(inverse_scale)
     ends = np.empty(2 * LANES)
     for i in range(cells.shape[0]):
@@ -158,9 +161,9 @@ def standardise_cells(
             lanes, lanes2 = splat(0.0), splat(0.0)
             if x1 - x0 == CELL and not masked:
                 for y in range(y0, y1):
-                    row, at = x[y], (y - y0) * CELL
+                    start, at = y * pitch + x0, (y - y0) * CELL
                     for k in range(0, CELL, LANES):
-                        store(out, at + k, (load(row, x0 + k) - centre) * inverse)
+                        store(out, at + k, (load(x, start + k) - centre) * inverse)
                     for k in range(0, CELL, LANES):
                         values = load(out, at + k)
                         lanes, lanes2 = lanes + values, fma(values, values, lanes2)
@@ -168,7 +171,7 @@ def standardise_cells(
                 across = x1 - x0
                 whole = across - across % LANES
                 for y in range(y0, y1):
-                    part, at = x[y, x0:x1], (y - y0) * across
+                    part, at = x[y * pitch + x0 : y * pitch + x1], (y - y0) * across
                     for k in range(across):
                         known = not masked or valid[y, x0 + k] != 0
                         out[at + k] = (part[k] - offset) * inverse_scale if known else 0.0

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import standardise
+from bigcorr.kernels.rows import rows_of
 from bigcorr.kernels.spectra import (
     FrequencyBins,
     block_means,
@@ -118,7 +119,7 @@ class FieldSpectrum:
             number = float(means.size)
             field = np.empty(means.shape, np.float32)
             local = mean if self.whole else float(means.mean(dtype=np.float64))
-            standardise(means, _NO_MASK, False, local, inverse, field)
+            standardise(*rows_of(means), _NO_MASK, False, local, inverse, field)
         else:
             ok, filled = np.zeros(self.region_shape), np.zeros(self.region_shape)
             place = np.s_[: values.shape[0], : values.shape[1]]

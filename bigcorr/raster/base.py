@@ -41,6 +41,7 @@ class RasterSource(Protocol):
     chunk : natural (y, x) read unit of the storage.
     path : what to call the source in messages.
     planar : True if the file holds a (y, x) image without a channel axis.
+    resident : True if the pixels are in memory, so that no part of them costs more than another.
     attrs : JSON-like facts, e.g. ``pixel_size``, ``origin``, ``truth``.
     counts : (channel,) total of each channel where it is known, else None.
     """
@@ -51,6 +52,7 @@ class RasterSource(Protocol):
     chunk: tuple[int, int]
     path: str
     planar: bool
+    resident: bool
 
     @property
     def channels(self) -> tuple[str, ...]: ...
@@ -63,6 +65,9 @@ class RasterSource(Protocol):
 
     def read(self, channels: Channels, box: Box) -> NDArray[Any]:
         """Pixels (k, h, w) of the chosen channels, C-contiguous; `box` lies on the raster."""
+
+    def look(self, channels: Channels, box: Box) -> NDArray[Any]:
+        """The same, but not to be written to: perhaps a part of the array in memory itself."""
 
     def occupied(self, box: Box) -> NDArray[np.bool_] | None:
         """(channel,) False where the box is known to be zero throughout; None: not known."""
@@ -86,6 +91,7 @@ class BaseSource:
     chunk: tuple[int, int]
     path: str
     planar: bool = False
+    resident: bool = False
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -111,6 +117,9 @@ class BaseSource:
         if out.dtype == np.bool_:
             out = out.view(np.uint8)
         return np.ascontiguousarray(out, dtype=self.dtype)
+
+    def look(self, channels: Channels, box: Box) -> NDArray[Any]:
+        return self.read(channels, box)
 
     def _read(self, index: NDArray[np.intp], box: Box) -> NDArray[Any]:
         raise NotImplementedError
@@ -144,7 +153,7 @@ class SelectedSource(BaseSource):
         self.shape = (len(index), *base.shape[1:])
         self.dtype = base.dtype
         self.nodata = base.nodata
-        self.chunk = base.chunk
+        self.chunk, self.resident = base.chunk, base.resident
         self.path = base.path
         self.planar = planar
 

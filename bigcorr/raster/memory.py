@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
-from bigcorr.raster.base import BaseSource, check_pixels, default_names, digest
+from bigcorr.raster.base import (
+    BaseSource,
+    Channels,
+    channel_index,
+    check_box,
+    check_pixels,
+    default_names,
+    digest,
+)
 from bigcorr.tiles import Box
 
 
@@ -81,6 +89,8 @@ class _LabelledSource(BaseSource):
 class ArraySource(_LabelledSource):
     """A NumPy array (channel, y, x) or (y, x), not copied."""
 
+    resident = True
+
     def __init__(self, data: NDArray[Any], *, path: str = "array", **labels: Any) -> None:
         super().__init__(np.asarray(data), path=path, **labels)
         self.chunk = (min(2048, self.shape[1]), min(2048, self.shape[2]))
@@ -91,6 +101,15 @@ class ArraySource(_LabelledSource):
         data = self._data[None] if self.planar else self._data
         # Choosing by index copies: what is read may be changed by the reader.
         return data[:, rows, columns][index]
+
+    def look(self, channels: Channels, box: Box) -> NDArray[Any]:
+        index = channel_index(channels, self.shape[0])
+        run = len(index) > 0 and bool((np.diff(index) == 1).all())
+        if not run or self._data.dtype != self.dtype or not self._data.flags.writeable:
+            return self.read(channels, box)
+        check_box(box, self.shape)
+        data = self._data[None] if self.planar else self._data
+        return data[(slice(int(index[0]), int(index[-1]) + 1), *box.slices)]
 
     def _data_stamp(self) -> str:
         if self._stamp is None:

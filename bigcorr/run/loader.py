@@ -34,7 +34,7 @@ class Loaded:
     """One channel of a tile.
 
     values : (h, w) float64, or None where the channel is zero throughout the tile. Where they may
-        come as stored, of any dtype in `AS_STORED`, and rows without gaps.
+        come as stored, of any dtype in `AS_STORED`, part of what may be a larger array.
     valid : (h, w) uint8, or None where all pixels share the tile's own mask.
     raw : the pixels of the inner box as stored (not blurred), or None where all are zero.
     """
@@ -120,6 +120,7 @@ class TileLoader:
         inner: Box | None = None,
         *,
         as_stored: bool = False,
+        unseen: bool = False,
     ) -> Iterator[Loaded]:
         """Read, mask, blur and detrend the channels of a box of the raster one by one.
 
@@ -133,10 +134,12 @@ class TileLoader:
         inner : Box, optional
             Where `Loaded.raw` is wanted; None: nowhere.
         as_stored : bool
-            Values that are neither blurred nor masked may come as stored.
+            Values that are neither blurred nor masked may come as stored: not to be written to.
+        unseen : bool
+            These need not be looked at first: what is not finite may be among them.
         """
         as_stored = as_stored and self.trends is None and self.source.dtype in AS_STORED
-        for loaded in self._channels(box, channels, timer, inner, as_stored):
+        for loaded in self._channels(box, channels, timer, inner, as_stored, unseen):
             yield loaded if self.trends is None else self._detrended(loaded, box, timer)
 
     def _detrended(self, loaded: Loaded, box: Box, timer: Timer) -> Loaded:
@@ -158,6 +161,7 @@ class TileLoader:
         timer: Timer,
         inner: Box | None,
         as_stored: bool,
+        unseen: bool,
     ) -> Iterator[Loaded]:
         halo_y, halo_x = self.halo
         padded = box.padded(halo_y, halo_y, halo_x, halo_x)
@@ -184,13 +188,15 @@ class TileLoader:
             if reads[channel]:
                 raw = next(reader)
                 start = time.perf_counter()
-                if self.nodata != 0 and not raw.any():
+                plain = as_stored and self.sigma is None
+                if not plain and self.nodata != 0 and not raw.any():
                     timer["blur"] += time.perf_counter() - start
                     yield Loaded(int(channel), None, None, None)
                     continue
                 values: NDArray[Any]
-                if as_stored and self.sigma is None and self._own_missing(raw) is None:
-                    values, valid = np.ascontiguousarray(raw), None
+                known = plain and unseen and (self.nodata is None or np.isnan(self.nodata))
+                if known or (plain and self._own_missing(raw) is None):
+                    values, valid = raw, None
                 else:
                     values, valid = self._blurred(raw, shared, support, fold_y, fold_x, core)
                 timer["blur"] += time.perf_counter() - start
@@ -204,7 +210,7 @@ class TileLoader:
     ) -> Iterator[NDArray[Any]]:
         for first in range(0, len(channels), group):
             start = time.perf_counter()
-            block = self.source.read(channels[first : first + group], box)
+            block = self.source.look(channels[first : first + group], box)
             timer["read"] += time.perf_counter() - start
             yield from block
 

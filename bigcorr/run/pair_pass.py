@@ -25,6 +25,7 @@ from bigcorr.kernels.cells import (
     standardise,
     standardise_cells,
 )
+from bigcorr.kernels.rows import rows_of
 from bigcorr.pairs.measure import (
     CellTile,
     ChannelStatistics,
@@ -146,6 +147,7 @@ class _Unit:
         self.spectra: dict[str, list[NDArray[np.float32]]] = {}
         # A spectrum wants the whole block: of a strip it is taken by reading once more.
         self.whole = spec.strip >= block.shape[0]
+        self.differing = False
 
     def taken(self) -> Arrays:
         """What was taken of the channels beside the sums of pairs."""
@@ -168,23 +170,30 @@ class _Unit:
 
     def cells(self, core: Box) -> CellTile | None:
         """A strip of the block in cells; None where a channel misses pixels of its own."""
+        if self.differing:
+            return None
         ny, nx = (-(-side // CELL) for side in core.shape)
         channels = self.spec.selection.channels
         memory = self.spec.memory(*core.shape).reshape(ny, nx, channels, CELL * CELL)
         sums, squares = np.zeros((2, channels, ny, nx))
         marks = np.zeros((channels, ny, nx), np.uint8)
         shared = self.loader.mask_tile(core)
+        mask, masked = (_EMPTY, False) if shared is None else (shared, True)
         count = np.zeros(channels)
-        for c, loaded in enumerate(self._channels(core, core)):
-            if loaded.valid is not None:
-                return None
+        for c, loaded in enumerate(self._channels(core, core, unseen=True)):
             start = time.perf_counter()
             offset, inverse = self._units(c)
             # Cells of nothing but zeros are marked so, and not looked at.
-            if loaded.values is not None or offset != 0:
+            if loaded.valid is None and (loaded.values is not None or offset != 0):
                 x = np.zeros(core.shape) if loaded.values is None else loaded.values
-                mask, masked = (_EMPTY, False) if shared is None else (shared, True)
-                standardise_cells(x, mask, masked, offset, inverse, c, memory, sums, squares, marks)
+                standardise_cells(
+                    *rows_of(x), *core.shape, mask, masked, offset, inverse, c, memory, sums,
+                    squares, marks,
+                )  # fmt: skip
+            # What is not finite shows in the sums.
+            if loaded.valid is not None or not np.isfinite(sums[c]).all():
+                self.differing = True
+                return None
             count[c] = self._count(loaded, core, core)
             self.timer["standardise"] += time.perf_counter() - start
             if self.whole:
@@ -239,7 +248,7 @@ class _Unit:
                     z[c][valid == 0] = 0
             else:
                 mask = _EMPTY if valid is None else valid
-                standardise(loaded.values, mask, valid is not None, offset, inverse, z[c])
+                standardise(*rows_of(loaded.values), mask, valid is not None, offset, inverse, z[c])
             mark_cells(z[c], marks[c])
             self.count[c] += self._count(loaded, core, reach)
             self.timer["standardise"] += time.perf_counter() - start
@@ -255,11 +264,13 @@ class _Unit:
                 planes = np.zeros((0, 0, 0), np.uint8)
         return PairTile(core, reach, z, np.ascontiguousarray(planes), marks, self.statistics)
 
-    def _channels(self, core: Box, reach: Box) -> Iterator[Loaded]:
+    def _channels(self, core: Box, reach: Box, *, unseen: bool = False) -> Iterator[Loaded]:
         inner = core if self.spec.count else None
         numbers = self.spec.selection.numbers
         self.spectra.clear()
-        return self.loader.channels(reach, numbers, self.timer, inner, as_stored=True)
+        return self.loader.channels(
+            reach, numbers, self.timer, inner, as_stored=True, unseen=unseen
+        )
 
     def _units(self, c: int) -> tuple[float, float]:
         return float(self.statistics.offset[c]), 1.0 / float(self.statistics.scale[c])

@@ -169,10 +169,10 @@ def make_plan(
     # The libraries take their part of a worker's limit, whoever started it.
     allowed = None if memory_limit is None else int(FILL * memory_limit) - PROCESS_BYTES
     region = max(_region_bytes(loader, sample, spectra), stage_bytes(rounds, loader))
-    tallest = min(side, -(-raster[0] // CELL) * CELL) // CELL
     fits: list[tuple[int | None, int, int, int]] = []
     needed = unit = 0
     on_the_way = order.field is not None and side == REGION
+    tallest = _tallest(loader, features, side, on_the_way) // CELL
     spectrum = sum(spec.nbytes() for spec in spectra) // 2 if on_the_way else 0
     differing = loader.may_miss or (n_shifts > 0 and loader.mask is not None)
     for group in _groups(channels):
@@ -257,6 +257,21 @@ def _region_reads(loader: TileLoader, regions: tuple[Box, ...], chosen: NDArray[
     y, x = (2 * side for side in loader.halo)
     sizes = [(region.shape[0] + y) * (region.shape[1] + x) for region in regions]
     return int((chosen * np.array(sizes)).sum())
+
+
+def _tallest(
+    loader: TileLoader, features: tuple[Features, ...], side: int, on_the_way: bool
+) -> int:
+    """Rows of a block that are worth holding at once: fresh pages for more cost time as well."""
+    whole = min(side, -(-loader.raster[0] // CELL) * CELL)
+    twice = sum(room_of(features)) + 2 * loader.halo[0]
+    if loader.source.resident:
+        return min(whole, max(LOW_STRIP, -(-32 * twice // CELL) * CELL))
+    # Spectra are taken of whole blocks; halos are read once for each strip; so are chunks.
+    chunk = loader.source.chunk[0]
+    if on_the_way or twice or chunk % CELL or side % chunk:
+        return whole
+    return min(whole, max(chunk, LOW_STRIP))
 
 
 def _groups(channels: int) -> Iterator[int | None]:

@@ -51,6 +51,7 @@ class ShiftedLoader(TileLoader):
         inner: Box | None = None,
         *,
         as_stored: bool = False,
+        unseen: bool = False,
     ) -> Iterator[Loaded]:
         """As `TileLoader.channels`; `Loaded.valid` holds all missing pixels, raw is None.
 
