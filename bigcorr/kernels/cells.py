@@ -269,6 +269,26 @@ def pixel_total(x: NDArray[Any]) -> int:
 
 
 @njit(cache=True, nogil=True)
+def pixels_not_zero(x: NDArray[Any], pitch: int, height: int, width: int) -> int:
+    """How many pixels are not zero; x, pitch : rows of float32 or float64, as of `rows_of`."""
+    ends = np.empty(LANES)
+    total, whole = 0, width - width % LANES
+    one, none = splat(1.0), splat(0.0)
+    for i in range(height):
+        line = x[i * pitch : i * pitch + width]
+        lanes = splat(0.0)
+        for j in range(0, whole, LANES):
+            values = load(line, j)
+            below = if_greater(none, values, one, none)
+            lanes = lanes + if_greater(values, none, one, below)
+        for j in range(whole, width):
+            total += line[j] != 0
+        store(ends, 0, lanes)
+        total += int(ends.sum())
+    return total
+
+
+@njit(cache=True, nogil=True)
 def add_upper(
     total: FloatArray,
     product: NDArray[np.floating],

@@ -9,9 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.rows import is_rows, rows_of
-
-_BLOCK = 4096
-"""Pixels that are looked at together."""
+from bigcorr.kernels.vectors import LANES, load, splat, store
 
 
 def all_finite(tile: NDArray[Any]) -> bool:
@@ -32,12 +30,18 @@ def all_finite(tile: NDArray[Any]) -> bool:
 
 @njit(cache=True, nogil=True)
 def _all_finite(pixels: NDArray[Any], pitch: int, height: int, width: int) -> bool:
+    ends = np.empty(LANES)
+    whole = width - width % LANES
     for y in range(height):
-        for x in range(0, width, _BLOCK):
-            line = pixels[y * pitch + x : y * pitch + min(x + _BLOCK, width)]
-            count = 0
-            for j in range(line.size):
-                count += line[j] - line[j] == 0
-            if count < line.size:
-                return False
+        line = pixels[y * pitch : y * pitch + width]
+        # Less itself a number is 0, and anything else is NaN from then on.
+        lanes, rest = splat(0.0), 0.0
+        for x in range(0, whole, LANES):
+            values = load(line, x)
+            lanes = lanes + (values - values)
+        for x in range(whole, width):
+            rest += line[x] - line[x]
+        store(ends, 0, lanes)
+        if ends.sum() + rest != 0:
+            return False
     return True

@@ -22,9 +22,11 @@ from bigcorr.kernels.cells import (
     cell_totals,
     mark_cells,
     pixel_total,
+    pixels_not_zero,
     standardise,
     standardise_cells,
 )
+from bigcorr.kernels.finite import all_finite
 from bigcorr.kernels.rows import rows_of
 from bigcorr.pairs.measure import (
     CellTile,
@@ -180,7 +182,7 @@ class _Unit:
         shared = self.loader.mask_tile(core)
         mask, masked = (_EMPTY, False) if shared is None else (shared, True)
         count = np.zeros(channels)
-        for c, loaded in enumerate(self._channels(core, core, unseen=True)):
+        for c, loaded in enumerate(self._channels(core, core)):
             start = time.perf_counter()
             offset, inverse = self._units(c)
             # Cells of nothing but zeros are marked so, and not looked at.
@@ -234,21 +236,14 @@ class _Unit:
         own: NDArray[np.uint8] | None = None
         for c, loaded in enumerate(self._channels(core, reach)):
             start = time.perf_counter()
-            if loaded.valid is not None and own is None:
-                # The first channel that misses pixels of its own: from here on each has its mask.
-                base = np.ones(reach.shape, np.uint8) if shared is None else shared
-                own = np.repeat(base[None], len(z), axis=0)
-            if own is not None and loaded.valid is not None:
-                own[c] = loaded.valid
+            loaded = self._standardised(c, loaded, shared, z[c])
             valid = shared if loaded.valid is None else loaded.valid
-            offset, inverse = self._units(c)
-            if loaded.values is None:
-                z[c] = (0.0 - offset) * inverse
-                if valid is not None:
-                    z[c][valid == 0] = 0
-            else:
-                mask = _EMPTY if valid is None else valid
-                standardise(*rows_of(loaded.values), mask, valid is not None, offset, inverse, z[c])
+            if loaded.valid is not None:
+                if own is None:
+                    # The first that misses pixels of its own: from here on each has its mask.
+                    base = np.ones(reach.shape, np.uint8) if shared is None else shared
+                    own = np.repeat(base[None], len(z), axis=0)
+                own[c] = loaded.valid
             mark_cells(z[c], marks[c])
             self.count[c] += self._count(loaded, core, reach)
             self.timer["standardise"] += time.perf_counter() - start
@@ -264,13 +259,32 @@ class _Unit:
                 planes = np.zeros((0, 0, 0), np.uint8)
         return PairTile(core, reach, z, np.ascontiguousarray(planes), marks, self.statistics)
 
-    def _channels(self, core: Box, reach: Box, *, unseen: bool = False) -> Iterator[Loaded]:
+    def _standardised(
+        self, c: int, loaded: Loaded, shared: NDArray[np.uint8] | None, z: NDArray[np.floating]
+    ) -> Loaded:
+        """Write a channel's plane; what is loaded comes back with the pixels that it misses."""
+        offset, inverse = self._units(c)
+        valid = shared if loaded.valid is None else loaded.valid
+        if loaded.values is None:
+            z[:] = (0.0 - offset) * inverse
+            if valid is not None:
+                z[valid == 0] = 0
+            return loaded
+        mask = _EMPTY if valid is None else valid
+        standardise(*rows_of(loaded.values), mask, valid is not None, offset, inverse, z)
+        # Nobody has looked yet at pixels that come as stored.
+        if loaded.valid is not None or loaded.values.dtype.kind != "f" or all_finite(z):
+            return loaded
+        there = np.isfinite(loaded.values)
+        own = np.array(there if shared is None else there & (shared != 0), np.uint8)
+        standardise(*rows_of(loaded.values), own, True, offset, inverse, z)
+        return replace(loaded, values=np.where(own, loaded.values, 0), valid=own)
+
+    def _channels(self, core: Box, reach: Box) -> Iterator[Loaded]:
         inner = core if self.spec.count else None
         numbers = self.spec.selection.numbers
         self.spectra.clear()
-        return self.loader.channels(
-            reach, numbers, self.timer, inner, as_stored=True, unseen=unseen
-        )
+        return self.loader.channels(reach, numbers, self.timer, inner, as_stored=True, unseen=True)
 
     def _units(self, c: int) -> tuple[float, float]:
         return float(self.statistics.offset[c]), 1.0 / float(self.statistics.scale[c])
@@ -326,4 +340,6 @@ def count_of(raw: NDArray[Any], valid: NDArray[np.uint8] | None, core: Box, reac
         return float(pixel_total(np.atleast_2d(raw)))
     if raw.dtype.kind in "iu":
         return float(raw.sum(dtype=np.int64 if raw.dtype.kind == "i" else np.uint64))
+    if raw.dtype in AS_STORED and raw.ndim == 2:
+        return float(pixels_not_zero(*rows_of(raw), *raw.shape))
     return float(np.count_nonzero(raw))
