@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError, RunError
+from bigcorr.raster.begun import refuse_other
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -167,23 +168,6 @@ class Checkpoint:
             raise RunError(
                 f"{path} is damaged ({error}): remove it and run the same command again"
             ) from error
-
-
-def refuse_other(what: str, stored: dict[str, Any], job: dict[str, Any]) -> None:
-    """Raise an `InputError` that names the first difference between two jobs, if there is one."""
-    job = json.loads(json.dumps(job))
-    for key in [*job, *(k for k in stored if k not in job)]:
-        if stored.get(key) != job.get(key):
-            there, here = (_short(side.get(key)) for side in (stored, job))
-            raise InputError(
-                f"{what}: {key} is {there} there and {here} here; give another output, or "
-                "--restart to start over"
-            )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def disk_error(path: Path, error: OSError) -> RunError:
