@@ -137,27 +137,34 @@ def _read(table: Table) -> tuple[GeneNames, Spool, _Seen]:
         known += len(new)
         spool.keep({"seen": jsonable(vars(seen)), "genes": new, **more})
 
-    for number, path in enumerate(table.paths[seen.file :], seen.file):
-        start = seen.position if number == seen.file else 0
-        for points in read_points(path, genes, table.columns, start):
-            placed = np.isfinite(points.y) & np.isfinite(points.x)
-            named = placed & (points.gene >= 0)
-            rows = np.empty(int(np.count_nonzero(named)), dtype=ROW)
-            for name in ROW.names or ():
-                rows[name] = getattr(points, name)[named]
-            if len(rows):
-                for axis, name in enumerate(("y", "x")):
-                    seen.low[axis] = min(seen.low[axis], float(rows[name].min()))
-                    seen.high[axis] = max(seen.high[axis], float(rows[name].max()))
-            spool.add(rows)
-            seen.file, seen.position = number, points.end
-            seen.rows += len(named)
-            seen.unplaced += int(np.count_nonzero(~placed))
-            seen.unnamed += int(np.count_nonzero(placed)) - len(rows)
-            if spool.full:
-                keep()
-            if table.progress:
-                table.progress("read", seen.rows, None)
+    try:
+        for number, path in enumerate(table.paths[seen.file :], seen.file):
+            start = seen.position if number == seen.file else 0
+            for points in read_points(path, genes, table.columns, start):
+                placed = np.isfinite(points.y) & np.isfinite(points.x)
+                named = placed & (points.gene >= 0)
+                rows = np.empty(int(np.count_nonzero(named)), dtype=ROW)
+                for name in ROW.names or ():
+                    rows[name] = getattr(points, name)[named]
+                if len(rows):
+                    for axis, name in enumerate(("y", "x")):
+                        seen.low[axis] = min(seen.low[axis], float(rows[name].min()))
+                        seen.high[axis] = max(seen.high[axis], float(rows[name].max()))
+                spool.add(rows)
+                seen.file, seen.position = number, points.end
+                seen.rows += len(named)
+                seen.unplaced += int(np.count_nonzero(~placed))
+                seen.unnamed += int(np.count_nonzero(placed)) - len(rows)
+                if spool.full:
+                    keep()
+                if table.progress:
+                    table.progress("read", seen.rows, None)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            # A checksum of compressed text is verified at its end: none of it can be trusted.
+            whole = (note["seen"]["file"] < number for note in spool.kept.notes)
+            spool.kept.drop(sum(whole))
+        raise
     if spool.kept.notes:
         keep(end=True)
     return genes, spool, seen

@@ -44,16 +44,26 @@ class Pieces:
         while (said := _whole(self.file(len(self.notes)))) is not None:
             self.notes.append(said["note"])
         self.found = len(self.notes)
-        if folder.is_dir():
-            kept = {self.file(number).name for number in range(self.found)}
-            with store.writing(folder):
-                for path in folder.iterdir():
-                    if path.name.removesuffix(MARKER) not in kept:
-                        store.remove(path)
+        self._sweep()
 
     def file(self, number: int) -> Path:
         """Where a piece lies."""
         return self.folder / f"{number:06d}"
+
+    def drop(self, number: int) -> None:
+        """Remove the pieces from this number on."""
+        del self.notes[number:]
+        self.found = min(self.found, number)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what is no piece; markers first, which say that something is one."""
+        kept = {self.file(number).name for number in range(len(self.notes))}
+        with store.writing(self.folder):
+            names = sorted(self.folder.iterdir(), reverse=True) if self.folder.is_dir() else []
+            for path in names:
+                if path.name.removesuffix(MARKER) not in kept:
+                    store.remove(path)
 
     @property
     def ended(self) -> bool:
