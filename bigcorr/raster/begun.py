@@ -63,7 +63,7 @@ class Begun:
         stored = self._job()
         if stored is not None:
             refuse_other(f"{self.folder} holds unfinished work of another run", stored, self.job)
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
+        elif holds_work(self.folder):
             raise InputError(
                 f"{self.folder} holds unfinished work of another run: give another output, or "
                 "--restart to start over"
@@ -113,6 +113,11 @@ class Begun:
     def receipt(self, summary: dict[str, Any]) -> dict[str, Any]:
         """The attribute to leave in the finished store."""
         return {KEY: {"job": self.job, "summary": jsonable(summary)}}
+
+
+def holds_work(folder: Path) -> bool:
+    """Whether there is more in a folder than what a kill in the midst of a first write leaves."""
+    return folder.is_dir() and any(path.suffix != ".tmp" for path in folder.iterdir())
 
 
 def refuse_other(what: str, stored: dict[str, Any], job: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError, RunError
-from bigcorr.raster.begun import refuse_other
+from bigcorr.raster.begun import holds_work, refuse_other
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -55,7 +55,7 @@ class Checkpoint:
             refuse_other(f"{self.path} holds unfinished work of another run", stored, job)
             self._sweep()
             return True
-        if self.path.exists() and any(self.path.iterdir()):
+        if holds_work(self.path):
             if resume:
                 raise InputError(
                     f"{self.path} exists and is not the work of a run of pairs: remove it or give "
@@ -64,6 +64,7 @@ class Checkpoint:
             shutil.rmtree(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._sweep()
             _write_atomically(self.path / "job.json", json.dumps(job, indent=1).encode())
         except OSError as error:
             raise disk_error(self.path, error) from error

@@ -284,7 +284,11 @@ def clusters(job: str, fault: str, number: int) -> str:
         return "threads"
     if fault == "kill scheduler":
         return "tcp"
-    kinds = ["local", "tcp"] if fault in ("kill worker", "stop") else ["threads", "local", "tcp"]
+    kinds = ["threads", "local", "tcp"]
+    if fault in ("kill worker", "stop"):
+        kinds = ["local", "tcp"]
+    elif not fault.startswith("kill"):
+        kinds = ["threads", "local"]
     return kinds[number % len(kinds)]
 
 

@@ -22,6 +22,7 @@ from bigcorr.raster.ingest import ingest
 from bigcorr.raster.points import GeneNames, read_points
 from bigcorr.raster.writer import ShardWriter
 from bigcorr.run.map_job import run_map
+from bigcorr.run.pairs_job import run_pairs
 from bigcorr.simulate import tissue
 from bigcorr.simulate.store import write_images
 
@@ -258,6 +259,17 @@ def test_the_work_of_a_map_is_not_taken_for_an_ingests(inputs: Path, tmp_path: P
         ingest(inputs / "image.npy", tmp_path / "o.zarr", **SMALL)
     ingest(inputs / "image.npy", tmp_path / "o.zarr", overwrite=True, **SMALL)
     assert [p.name for p in tmp_path.iterdir()] == ["o.zarr"]
+
+
+def test_a_kill_in_the_midst_of_the_very_first_write_stands_in_nobodys_way(
+    inputs: Path, tmp_path: Path
+) -> None:
+    for name in ("o.zarr", "p.zarr"):
+        (tmp_path / f"{name}.partial").mkdir()
+        (tmp_path / f"{name}.partial" / "job.json.17.tmp").write_text("{")
+    ingest(inputs / "image.npy", tmp_path / "o.zarr", **SMALL)
+    run_pairs(str(inputs / "image.npy"), tmp_path / "p.zarr", measures=["pearson"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o.zarr", "p.zarr"]
 
 
 def test_a_refusal_leaves_nothing(inputs: Path, tmp_path: Path) -> None:
