@@ -51,8 +51,8 @@ class Run:
         return int(sum(best.values()))
 
 
-def make_stack(folder: Path, side: int = 512, channels: int = 3) -> Path:
-    """A stack with shards, in which all chunks have something."""
+def make_stack(folder: Path, side: int = 512, channels: int = 2) -> Path:
+    """A stack with shards, in which all chunks have something and every job reads them all."""
     smooth = np.random.default_rng(0).random((channels, side, side)).cumsum(axis=2) % 7
     path = folder / "stack.zarr"
     bc.save_raster(smooth.astype("f4"), path, chunk=64, shard=128)
@@ -151,7 +151,7 @@ class Scheduler:
         from distributed import Client
 
         with Client(self.address) as client:
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(2, timeout=120)
 
     def _start(self, kind: str, *options: str) -> None:
         file = self._folder / "scheduler.json"
@@ -159,11 +159,11 @@ class Scheduler:
         command = [sys.executable, "-c", code, "--scheduler-file", str(file), *options]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._processes.append(subprocess.Popen(command, start_new_session=True, **quiet))
-        for _ in range(600):
+        for _ in range(2400):
             if file.exists() and file.stat().st_size:
                 return
             time.sleep(0.05)
-        raise TimeoutError(f"no {kind} after 30 s")
+        raise TimeoutError(f"no {kind} after two minutes")
 
     def kill(self) -> None:
         """kill -9 of the scheduler alone."""
