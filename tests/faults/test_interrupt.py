@@ -25,7 +25,7 @@ COMMANDS = {
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Work for many seconds, in units of some seconds each."""
     folder = tmp_path_factory.mktemp("inputs")
-    np.save(folder / "pair.npy", np.random.default_rng(0).random((3, 4000, 4000), np.float32))
+    np.save(folder / "pair.npy", np.random.default_rng(0).random((3, 3000, 3000), np.float32))
     rng = np.random.default_rng(0)
     places = rng.integers(0, 9000, (50_000, 2)).tolist()
     block = "".join(f"{x},{y},g{x % 40}\n" for x, y in places)
