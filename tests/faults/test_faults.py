@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import campaign
+import walltime
 
 ONE_OF_EACH = [
     ("map", "kill", "threads"),
@@ -54,3 +55,10 @@ def test_the_same_command_ends_in_the_same_bytes_and_no_unit_is_lost(
 def test_every_kind_of_fault_is_among_them() -> None:
     assert {fault for _, fault, _ in ONE_OF_EACH} == set(campaign.FAULTS)
     assert {job for job, _, _ in ONE_OF_EACH} == set(campaign.JOBS)
+
+
+def test_slices_of_a_queue_are_compared_with_an_undisturbed_run(tmp_path: Path) -> None:
+    command = ["simulate", "{out}", "--channels", "2", "--size", "64"]
+    figures, right = walltime.compare(command, tmp_path, 60)
+    assert right, figures
+    assert (figures["slices"], figures["statuses"]) == (1, [0])

@@ -70,7 +70,6 @@ def compare(command: list[str], folder: Path, limit: float) -> tuple[dict[str, o
     def named(out: str) -> list[str]:
         return [word.replace("{out}", out) for word in command]
 
-    run_slice([*named("warm.zarr"), "--help"], folder, None)
     whole = run_slice(named("whole.zarr"), folder, None)
     slices: list[Slice] = []
     while not (folder / "cut.zarr").exists() or (folder / "cut.zarr.partial").exists():
