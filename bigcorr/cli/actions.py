@@ -9,7 +9,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -164,55 +164,37 @@ def perform(step: Step, run: Run) -> Outcome:
 def _ingest(step: models.Ingest, run: Run) -> Outcome:
     from bigcorr.raster.ingest import ingest
 
-    def make(**options: Any) -> dict[str, Any]:
-        summary = ingest(step.sources, step.output, progress=run.progress, **options)
-        channels, shape = summary["channels"], summary["shape"]
-        return summary | {"shape": [channels, *shape]}
-
     options = step.model_dump(exclude={"sources", "output"}, exclude_none=True)
-    return _stack(step, make, options, run, step.sources)
+    restart = not run.settings.resume
+    summary = ingest(step.sources, step.output, overwrite=restart, progress=run.progress, **options)
+    for warning in summary["warnings"]:
+        run.progress.note(f"note: {warning}")
+    summary["shape"] = [summary["channels"], *summary["shape"]]
+    outcome = _stack(step.output, summary)
+    if before := summary["units_done_before"]:
+        outcome.shown.append(f"{before} of {summary['units']} units were done before")
+    return outcome
 
 
 def _simulate(step: models.Simulate, run: Run) -> Outcome:
     from bigcorr.simulate import tissue
     from bigcorr.simulate.store import write_images
 
-    def make(**options: Any) -> dict[str, Any]:
-        write = tissue if step.kind == "tissue" else write_images
-        summary = write(
-            step.output,
-            threads=_threads(run.settings),
-            progress=lambda done, total: run.progress("simulate", done, total),
-            **options,
-        )
-        return {key: value for key, value in summary.items() if key != "truth"}
-
-    options = step.model_dump(exclude={"output", "kind"}, exclude_none=True)
-    return _stack(step, make, options, run)
+    write = tissue if step.kind == "tissue" else write_images
+    summary = write(
+        step.output,
+        threads=_threads(run.settings),
+        overwrite=not run.settings.resume,
+        progress=lambda done, total: run.progress("simulate", done, total),
+        **step.model_dump(exclude={"output", "kind"}, exclude_none=True),
+    )
+    return _stack(step.output, {key: value for key, value in summary.items() if key != "truth"})
 
 
-def _stack(
-    step: models.Ingest | models.Simulate,
-    make: Callable[..., dict[str, Any]],
-    options: dict[str, Any],
-    run: Run,
-    sources: Sequence[str] = (),
-) -> Outcome:
-    """Make a stack, unless the very same step made it before."""
-    from bigcorr.run import receipt
-
-    stamp = receipt.fingerprint(step.command, step.model_dump(exclude={"output"}), sources)
-    summary = receipt.read(step.output, stamp) if run.settings.resume else None
-    if summary is None:
-        summary = make(overwrite=not run.settings.resume, **options)
-        receipt.leave(step.output, stamp, summary)
-    else:
-        run.progress.note(f"{step.output} was made by this very step already")
-    for warning in summary.get("warnings", []):
-        run.progress.note(f"note: {warning}")
+def _stack(output: str, summary: dict[str, Any]) -> Outcome:
     shape = " x ".join(str(n) for n in summary["shape"])
-    text = f"{step.output}: {shape} (channels, rows, columns), {summary['dtype']}"
-    return Outcome({**summary, "output": step.output}, [text])
+    text = f"{output}: {shape} (channels, rows, columns), {summary['dtype']}"
+    return Outcome({**summary, "output": output}, [text])
 
 
 def _rank(step: models.Rank, run: Run) -> Outcome:

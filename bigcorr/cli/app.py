@@ -45,9 +45,11 @@ _RUN_OPTIONS = {
 
 # Read by dask here and in the worker processes that we start. What fails in a worker comes back as
 # an exception and is told in one line; its own log would be in the way.
-_WORKER_ENVIRONMENT = {
-    "DASK_LOGGING__DISTRIBUTED": "critical",
+WORKER_ENVIRONMENT = {
+    "DASK_LOGGING": "{'distributed': 'critical', 'distributed.client': 'critical'}",
     "DASK_DISTRIBUTED__WORKER__PRELOAD": "['bigcorr.cli.worker']",
+    # The process that sweeps up semaphores behind a command that ended at once says so.
+    "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
 }
 
 
@@ -58,7 +60,7 @@ def command(**extra: Any) -> Callable[[Callable[..., Fields]], Callable[..., Non
         @functools.wraps(make_fields)
         def run(**given: Any) -> None:
             common = {name: given.pop(name) for name in (*extra, *_OUTPUT_OPTIONS)}
-            for name, value in _WORKER_ENVIRONMENT.items():
+            for name, value in WORKER_ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
             from bigcorr.cli import actions
 

@@ -7,8 +7,9 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from bigcorr.errors import InputError, RunError
 
@@ -16,6 +17,11 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 TRACEBACK = "BIGCORR_TRACEBACK"
 """Set this environment variable to 1 to see where an error came from."""
+
+GRACE_SECONDS = 3.5
+"""Seconds between a signal and the end of the process, whatever it is doing."""
+
+_GO_ON = "interrupted; the same command again goes on from what is done"
 
 _BAD_INPUT_ERRNOS = {
     errno.ENOENT,
@@ -43,10 +49,24 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Make Ctrl-C and SIGTERM an `Interrupted` that unwinds like any other error."""
+    """Make Ctrl-C and SIGTERM an `Interrupted` that unwinds like any other error.
+
+    A unit of work under way is given `GRACE_SECONDS`; then, or at a second signal at once, the
+    process ends as it would by kill -9. What is done is kept all the same, and workers that we
+    started end with us.
+    """
+    told = False
 
     def stop(signum: int, frame: object) -> None:
-        raise Interrupted(TERMINATED if signum == signal.SIGTERM else INTERRUPTED)
+        nonlocal told
+        status = TERMINATED if signum == signal.SIGTERM else INTERRUPTED
+        if told:
+            _leave(status)
+        told = True
+        timer = threading.Timer(GRACE_SECONDS, _leave, [status])
+        timer.daemon = True
+        timer.start()
+        raise Interrupted(status)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -54,8 +74,16 @@ def interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         raise Interrupted(INTERRUPTED) from None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if not told:  # else a second one is still to be answered, until the process has ended
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _leave(status: int) -> None:
+    """End at once; written past Python's buffers, whose locks somebody may hold."""
+    with suppress(OSError):
+        os.write(2, f"bigcorr: {_GO_ON}\n".encode())
+    os._exit(status)
 
 
 def report(error: Exception | Interrupted) -> int:
@@ -63,7 +91,7 @@ def report(error: Exception | Interrupted) -> int:
     # Reads of other chunks that a damaged one left half done would be told when we end.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     if isinstance(error, Interrupted):
-        _say("interrupted; the same command again goes on from what is done")
+        _say(_GO_ON)
         return error.status
     if os.environ.get(TRACEBACK, "0") not in ("", "0"):
         import traceback

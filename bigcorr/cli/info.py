@@ -89,7 +89,11 @@ def _describe_raster(path: str, source: RasterSource) -> tuple[dict[str, Any], l
         "mask": "stored" if masked else None,
         "occupied": None if occupancy is None else f"{occupancy:.1%} of the blocks",
         "total": None if source.counts is None else tables.plain(float(source.counts.sum())),
-        **{k: v for k, v in source.attrs.items() if k not in ("kind", "nodata") and _is_short(v)},
+        **{
+            k: v
+            for k, v in source.attrs.items()
+            if k not in ("kind", "nodata", "fingerprint") and _is_short(v)
+        },
     }
     shown: list[Any] = [tables.facts(head)]
     if not source.planar:

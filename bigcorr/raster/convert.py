@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-from bigcorr.raster.rasterize import check_size, workers
-from bigcorr.raster.source import open_source
+from bigcorr.raster.base import RasterSource
+from bigcorr.raster.markers import jsonable
+from bigcorr.raster.points import Progress
+from bigcorr.raster.rasterize import check_size, write_shards
 from bigcorr.raster.stack import StackWriter
-from bigcorr.raster.writer import jsonable
 from bigcorr.tiles import Box
 
 
 def convert_images(
-    paths: list[Path], target: Path, facts: dict[str, Any], layout: dict[str, Any]
-) -> dict[str, Any]:
-    """Write the channels of images as a stack, shard by shard; see `ingest` for the summary."""
-    source = open_source([str(path) for path in paths])
-    progress = layout["progress"]
+    source: RasterSource,
+    facts: dict[str, Any],
+    progress: Progress | None,
+    **layout: Any,
+) -> tuple[StackWriter, Any, dict[str, Any]]:
+    """Write the channels of images as a stack, shard by shard, all but the `finish`.
+
+    Returns the writer, the channels' totals where they are known, and the summary of `ingest`.
+    """
     check_size(source.shape[0], source.shape[1:], layout["chunk"])
     own = {
         key: value
@@ -28,36 +31,29 @@ def convert_images(
     if source.nodata is not None:
         own["nodata"] = source.nodata
     writer = StackWriter(
-        target,
-        source.channels,
-        source.shape[1:],
-        source.dtype,
-        chunk=layout["chunk"],
-        shard=layout["shard"],
+        channels=source.channels,
+        shape=source.shape[1:],
+        dtype=source.dtype,
         attrs=jsonable({**own, **facts}),
         mask=source.mask(Box(0, source.shape[1], 0, source.shape[2])),
-        overwrite=layout["overwrite"],
+        **layout,
     )
-    units = list(writer.shard_boxes)
 
-    def one(unit: tuple[slice, Box]) -> None:
-        known = source.occupied(unit[1])
-        if known is None or known[unit[0]].any():
-            writer.write(*unit, source.read(*unit))
+    def one(channels: slice, box: Box) -> None:
+        known = source.occupied(box)
+        if known is None or known[channels].any():
+            writer.write(channels, box, source.read(channels, box))
+        else:
+            writer.skip(channels, box)
 
-    try:
-        with ThreadPoolExecutor(workers()) as pool:
-            for done, _ in enumerate(pool.map(one, units), start=1):
-                if progress:
-                    progress("write", done, len(units))
-        writer.finish(source.counts)
-    except BaseException:
-        writer.abort()
-        raise
-    return {
+    write_shards(writer, one, progress)
+    summary = {
         "channels": source.shape[0],
         "shape": list(source.shape[1:]),
         "dtype": str(source.dtype),
         "left_out": {},
         "warnings": [],
+        "units": writer.total,
+        "units_done_before": writer.found,
     }
+    return writer, source.counts, summary

@@ -10,7 +10,8 @@ of the owner touches it every few seconds. A lock is stale
   was killed and started again elsewhere gets in.
 
 An owner whose lock was taken, since it slept for too long or by force, is told by `Lock.check`.
-Nothing is known here of what is written.
+Who an owner is, and whether it lives, is `lock_owner.py`'s part. Nothing is known here of what is
+written.
 """
 
 from __future__ import annotations
@@ -19,24 +20,22 @@ import contextlib
 import errno
 import json
 import os
-import platform
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bigcorr.errors import InputError, RunError
+from bigcorr.raster.lock_owner import Owner, look, this_process
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 """Twelve beats: a process that was stopped for half a minute keeps its lock."""
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-_BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 
 _force: ContextVar[Callable[[str], None] | None] = ContextVar("force_unlock", default=None)
 
@@ -94,7 +93,7 @@ class Lock:
         self._progress = progress
         self._stop = threading.Event()
         self._made: list[Path] = []
-        self._lost: _Seen | None = None
+        self._lost: Owner | None = None
         self._thread: threading.Thread | None = None
 
     def take(self) -> None:
@@ -106,17 +105,17 @@ class Lock:
                 now = self._create()
                 if now is None:
                     break
-                seen = _look(self.path)
+                seen = look(self.path)
                 if seen is None:
                     continue  # given back in this moment
                 if (warn := _force.get()) is not None:
                     warn(
                         f"warning: the lock of {self.output} is removed by force: "
-                        f"{seen.owner(now)}. If that run is alive, both write the same output"
+                        f"{seen.in_words(now)}. If that run is alive, both write the same output"
                     )
                 elif not self._is_stale(seen, now):
                     raise RunError(
-                        f"{self.output} is being written by another run: {seen.owner(now)}. "
+                        f"{self.output} is being written by another run: {seen.in_words(now)}. "
                         "Wait for it or choose another output; --force-unlock if it is dead"
                     )
                 self._set_aside(seen)
@@ -140,7 +139,7 @@ class Lock:
         if self._lost is not None:
             raise LostLockError(
                 f"{self.output} was taken over by another run while this one gave no sign of "
-                f"life, or by force: {self._lost.owner(None)}. This run stops"
+                f"life, or by force: {self._lost.in_words(None)}. This run stops"
             )
 
     def watch(self, progress: Any = None) -> Watched:
@@ -153,7 +152,7 @@ class Lock:
         if self._thread is not None:
             self._thread.join(timeout=BEAT_SECONDS)
         with contextlib.suppress(OSError):
-            seen = _look(self.path)
+            seen = look(self.path)
             if seen is not None and seen.id == self.id:
                 self.path.unlink()
             for folder in self._made:  # a run that was refused leaves no empty folders
@@ -164,7 +163,7 @@ class Lock:
         temporary = self.path.with_name(f"{self.path.name}.{self.id}.tmp")
         try:
             with open(temporary, "x") as file:
-                json.dump({"id": self.id, **_self()}, file)
+                json.dump({"id": self.id, **this_process()}, file)
                 file.flush()
                 now = os.fstat(file.fileno()).st_mtime
             try:
@@ -186,7 +185,7 @@ class Lock:
             with contextlib.suppress(OSError):
                 temporary.unlink()
 
-    def _is_stale(self, seen: _Seen, now: float) -> bool:
+    def _is_stale(self, seen: Owner, now: float) -> bool:
         if seen.here:
             return not seen.lives
         started = time.monotonic()
@@ -195,7 +194,7 @@ class Lock:
             waited = time.monotonic() - started
             if age + waited >= STALE_SECONDS:
                 return True
-            again = _look(self.path)
+            again = look(self.path)
             if again is None:
                 return True  # given back
             if (again.id, again.touched) != (seen.id, seen.touched):
@@ -205,14 +204,14 @@ class Lock:
                 self._progress(stage, round(age + waited), round(STALE_SECONDS))
             time.sleep(min(BEAT_SECONDS / 5, max(0.01, STALE_SECONDS - age - waited)))
 
-    def _set_aside(self, seen: _Seen) -> None:
+    def _set_aside(self, seen: Owner) -> None:
         """Take the lock that was looked at away; not one that came in between."""
         aside = self.path.with_name(f"{self.path.name}.{self.id}.stale")
         try:
             os.rename(self.path, aside)
         except FileNotFoundError:
             return
-        taken = _look(aside)
+        taken = look(aside)
         if taken is not None and taken.id != seen.id:
             # Another run was quicker. If a third one is by now, it finds out at its next beat.
             with contextlib.suppress(OSError):
@@ -223,7 +222,7 @@ class Lock:
         while not self._stop.wait(BEAT_SECONDS):
             # A file system that does not answer for a while is no reason to stop beating.
             with contextlib.suppress(OSError):
-                seen = _look(self.path)
+                seen = look(self.path)
                 if seen is None:
                     self._create()
                 elif seen.id == self.id:
@@ -247,91 +246,3 @@ class Watched:
     def note(self, text: str) -> None:
         if self._progress is not None:
             self._progress.note(text)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A lock file as it was found."""
-
-    id: str
-    touched: float
-    facts: dict[str, Any]
-
-    @property
-    def host(self) -> str:
-        return str(self.facts.get("host", "an unknown host"))
-
-    @property
-    def here(self) -> bool:
-        """Whether its process ran where we can ask for it."""
-        return self.facts.get("place") == _place()
-
-    @property
-    def lives(self) -> bool:
-        born = _born(int(self.facts["pid"]))
-        return born is not None and born == self.facts.get("born")
-
-    def owner(self, now: float | None) -> str:
-        """Who it is, in words; with the age of the last beat by the file system's time `now`."""
-        said = [f"process {self.facts.get('pid', 'unknown')} on {self.host}"]
-        if self.facts.get("job"):
-            said.append(f"job {self.facts['job']}")
-        said.append(f"started {self.facts.get('started', 'at an unknown time')}")
-        if now is not None:
-            said.append(f"last sign of life {max(0.0, now - self.touched):.0f} s ago")
-        return ", ".join(said)
-
-
-def _look(path: Path) -> _Seen | None:
-    """The lock at `path`; None where there is none. An unreadable one is still a lock."""
-    try:
-        # To open it makes a network file system ask its server anew.
-        with open(path, encoding="utf-8", errors="replace") as file:
-            touched = os.fstat(file.fileno()).st_mtime
-            text = file.read(2**16)
-    except FileNotFoundError:
-        return None
-    try:
-        facts = json.loads(text)
-    except ValueError:
-        facts = {}
-    if not isinstance(facts, dict) or not isinstance(facts.get("pid"), int):
-        facts = {}
-    return _Seen(str(facts.get("id", "")), touched, facts)
-
-
-def _self() -> dict[str, Any]:
-    jobs = [os.environ[name] for name in _BATCH_JOBS if os.environ.get(name)]
-    return {
-        "host": platform.node(),
-        "place": _place(),
-        "pid": os.getpid(),
-        "born": _born(os.getpid()),
-        "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "job": jobs[0] if jobs else None,
-    }
-
-
-def _place() -> str:
-    """Within this, a process number means one process: the host since it started, the container."""
-    parts = [platform.node()]
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    return " ".join(parts)
-
-
-def _born(pid: int) -> str | None:
-    """When a living process began, by which a number that was given again is told; else None."""
-    try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if state in "ZX" else rest[18]
-    except (OSError, IndexError, ValueError):
-        if os.path.isdir("/proc/self"):
-            return None
-    import psutil
-
-    try:
-        return f"{psutil.Process(pid).create_time():.2f}"
-    except psutil.Error:
-        return None

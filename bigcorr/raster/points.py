@@ -1,13 +1,12 @@
 """Tables of points (transcripts): CSV, TSV, GEM and Parquet, read in batches of bounded size.
 
-Which columns hold x, y, gene and count, and their rows as arrays. What becomes of the rows is
-`rasterize.py`'s part.
+Which columns hold x, y, gene and count, and their rows as arrays; a table may be read from the end
+of any batch on. How text is cut into batches is `text_table.py`'s part, what becomes of the rows
+`rasterize.py`'s.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
 from bigcorr.raster.store import one_line
+from bigcorr.raster.text_table import TextTable
 
 COORDINATES = (
     ("global_x", "global_y"),  # MERSCOPE, which also has x and y in pixels of a field of view
@@ -32,21 +31,22 @@ COORDINATES = (
 GENES = ("gene", "feature_name", "target", "genename", "gene_name", "geneid", "gene_id")
 COUNTS = ("count", "counts", "midcount", "midcounts", "umicount", "umicounts")
 ROLES = ("x", "y", "gene", "count")
-BLOCK_BYTES = 8 * 2**20
 BATCH_ROWS = 2**19
 MAX_GENES = 500_000
-
-_COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 
 
 @dataclass(frozen=True)
 class Points:
-    """Rows of a table: positions, number of the gene and count of each."""
+    """Rows of a table: positions, number of the gene and count of each.
+
+    `end` is where the table goes on behind them, for `read_points`.
+    """
 
     y: NDArray[np.float64]
     x: NDArray[np.float64]
     gene: NDArray[np.int32]
     count: NDArray[np.int64]
+    end: int
 
 
 @dataclass
@@ -84,7 +84,7 @@ def is_parquet(path: str | Path) -> bool:
 
 
 def read_points(
-    path: str | Path, genes: GeneNames, columns: dict[str, str] | None = None
+    path: str | Path, genes: GeneNames, columns: dict[str, str] | None = None, start: int = 0
 ) -> Iterator[Points]:
     """Batches of a table's rows, of bounded size however long the table.
 
@@ -94,22 +94,27 @@ def read_points(
     genes : takes up the names as they appear.
     columns : names of the columns that hold ``x``, ``y``, ``gene`` and ``count``, where they are
         not the usual ones.
+    start : 0, or the `end` of the batch behind which to go on.
 
     Raises
     ------
     InputError : it is no such table, a column is missing, a value is not a number.
     """
     batches, count_name = (
-        _open_parquet(path, columns) if is_parquet(path) else _open_text(path, columns)
+        _open_parquet(path, columns, start)
+        if is_parquet(path)
+        else _open_text(path, columns, start)
     )
     try:
-        for batch in batches:
-            yield _rows(batch, genes, path, count_name)
+        for batch, end in batches:
+            yield _rows(batch, genes, path, count_name, end)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise InputError(f"{path} cannot be read as a table: {one_line(error)}") from error
 
 
-def _rows(batch: Any, genes: GeneNames, path: str | Path, count_name: str | None) -> Points:
+def _rows(
+    batch: Any, genes: GeneNames, path: str | Path, count_name: str | None, end: int
+) -> Points:
     y, x = (_floats(batch.column(role)) for role in ("y", "x"))
     gene = genes.encode(batch.column("gene"))
     if len(genes.numbers) > MAX_GENES:
@@ -117,7 +122,7 @@ def _rows(batch: Any, genes: GeneNames, path: str | Path, count_name: str | None
             f"{path}: more than {MAX_GENES} different names of genes; is that the gene column?"
         )
     if count_name is None:
-        return Points(y, x, gene, np.ones(len(y), dtype=np.int64))
+        return Points(y, x, gene, np.ones(len(y), dtype=np.int64), end)
     count = _floats(batch.column("count"))
     wrong = ~((count >= 0) & (count == np.floor(count)) & (count < 2**53))
     if wrong.any():
@@ -125,7 +130,7 @@ def _rows(batch: Any, genes: GeneNames, path: str | Path, count_name: str | None
             f"{path}: column '{count_name}' must hold counts (0, 1, 2, ...), got "
             f"{count[wrong][0]:g}"
         )
-    return Points(y, x, gene, count.astype(np.int64))
+    return Points(y, x, gene, count.astype(np.int64), end)
 
 
 def _floats(column: Any) -> NDArray[np.float64]:
@@ -174,10 +179,10 @@ def _list(names: Sequence[str]) -> str:
     return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
 
 
-Opened = tuple[Iterator[Any], str | None]
+Opened = tuple[Iterator[tuple[Any, int]], str | None]
 
 
-def _open_parquet(path: str | Path, columns: dict[str, str] | None) -> Opened:
+def _open_parquet(path: str | Path, columns: dict[str, str] | None, start: int) -> Opened:
     try:
         file = pq.ParquetFile(str(path))
     except (pa.ArrowInvalid, OSError) as error:
@@ -191,12 +196,26 @@ def _open_parquet(path: str | Path, columns: dict[str, str] | None) -> Opened:
                     f"{path}: column '{found[role]}' for {role} is not numeric but {kind}"
                 )
 
-    def batches() -> Iterator[Any]:
+    def batches() -> Iterator[tuple[Any, int]]:
         chosen = list(dict.fromkeys(found.values()))
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=chosen):
-            yield pa.RecordBatch.from_arrays(
-                [_plain(batch.column(found[role])) for role in found], names=list(found)
-            )
+        lengths = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+        ends = np.cumsum(lengths, dtype=np.int64)
+        first = int(np.searchsorted(ends, start, side="right"))  # the row group with row `start`
+        row = int(ends[first - 1]) if first else 0
+        groups = list(range(first, len(ends)))
+        if not groups:
+            return
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=groups, columns=chosen):
+            known = max(0, min(start - row, len(batch)))
+            row += len(batch)
+            if known < len(batch):
+                yield (
+                    pa.RecordBatch.from_arrays(
+                        [_plain(batch.column(found[role]))[known:] for role in found],
+                        names=list(found),
+                    ),
+                    row,
+                )
 
     return batches(), found.get("count")
 
@@ -211,71 +230,22 @@ def _plain(column: Any) -> Any:
     return column
 
 
-def _open_text(path: str | Path, columns: dict[str, str] | None) -> Opened:
-    names, delimiter, skip = _read_header(path)
-    found = find_columns(names, columns, path)
+def _open_text(path: str | Path, columns: dict[str, str] | None, start: int) -> Opened:
+    table = TextTable(path)
+    found = find_columns(table.names, columns, path)
     types = {found[role]: pa.float64() for role in ("x", "y", "count") if role in found}
     types[found["gene"]] = pa.string()
 
-    def batches() -> Iterator[Any]:
-        with _stream(path) as stream:
-            try:
-                reader = pa_csv.open_csv(
-                    stream,
-                    read_options=pa_csv.ReadOptions(
-                        block_size=BLOCK_BYTES, skip_rows=skip + 1, column_names=names
-                    ),
-                    parse_options=pa_csv.ParseOptions(delimiter=delimiter),
-                    convert_options=pa_csv.ConvertOptions(
-                        include_columns=list(types), column_types=types, strings_can_be_null=False
-                    ),
-                )
-            except pa.ArrowInvalid as error:
-                if "Empty CSV" in str(error):
-                    return
-                raise
-            for batch in reader:
-                yield pa.RecordBatch.from_arrays(
+    def batches() -> Iterator[tuple[Any, int]]:
+        for batch, end in table.batches(types, start):
+            yield (
+                pa.RecordBatch.from_arrays(
                     [batch.column(found[role]) for role in found], names=list(found)
-                )
+                ),
+                end,
+            )
 
     return batches(), found.get("count")
-
-
-def _stream(path: str | Path) -> Any:
-    with open(path, "rb") as file:
-        start = file.read(4)
-    kind = next((name for magic, name in _COMPRESSION.items() if start.startswith(magic)), None)
-    return pa.input_stream(str(path), compression=kind)
-
-
-def _read_header(path: str | Path) -> tuple[list[str], str, int]:
-    """Column names, delimiter, and how many lines stand before the line of names."""
-    try:
-        with _stream(path) as stream:
-            start = stream.read(2**20)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path} cannot be read: {one_line(error)}") from error
-    if b"\x00" in start:
-        raise InputError(f"{path} is neither a raster nor a table of points: it is binary")
-    if not start.strip():
-        raise InputError(f"{path} is empty")
-    lines = io.StringIO(start.decode("utf-8-sig", errors="replace"), newline=None)
-    skip = 0
-    for line in lines:
-        if line.strip() and not line.startswith("#"):
-            break
-        skip += 1
-    else:
-        raise InputError(f"{path} has no line of column names")
-    delimiter = max(",\t; ", key=line.count)
-    names = next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter))
-    if len(names) < 3:
-        raise InputError(
-            f"{path} is neither a raster nor a table of points: its first line is "
-            f"'{line.strip()[:60]}'"
-        )
-    return names, delimiter, skip
 
 
 Progress = Callable[[str, int, int | None], None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
-from bigcorr.raster import store
 from bigcorr.raster.points import Progress
-from bigcorr.raster.spill import Run
+from bigcorr.raster.spill import Cells
 from bigcorr.raster.stack import StackWriter
 from bigcorr.tiles import Box
 
@@ -156,47 +155,31 @@ def write_cells(
     path: str | Path,
     names: Sequence[str],
     keys: CellKeys,
-    cells: Run,
-    largest: int,
+    cells: Cells,
     *,
-    chunk: int,
-    shard: int,
-    attrs: dict[str, Any],
     mask: NDArray[np.bool_] | None,
     normalize: str | None,
-    overwrite: bool,
     progress: Progress | None = None,
-) -> None:
-    """Write counted cells as a stack, several shards at a time.
+    **layout: Any,
+) -> StackWriter:
+    """Write counted cells as a stack, several shards at a time, all but the `finish`.
 
     Parameters
     ----------
-    cells : counts by key, sorted, as `CellKeys` numbers them.
-    largest : the largest count; it decides the dtype.
+    cells : counts by key, sorted, as `CellKeys` numbers them. The largest decides the dtype.
     mask : (y, x) bool, valid pixels; needed with `normalize`.
     normalize : None or "log1p-cp10k".
+    **layout : as `StackWriter` takes it. Shards that it knows to be done are left as they are.
     """
-    dtype = np.dtype(np.float32) if normalize else np.min_scalar_type(largest)
-    writer = StackWriter(
-        path,
-        names,
-        keys.shape,
-        dtype,
-        chunk=chunk,
-        shard=shard,
-        attrs=attrs,
-        mask=mask,
-        overwrite=overwrite,
-        fill_value=float("nan") if normalize else 0,
-    )
-    depths = math.ceil(len(names) / writer.depth)
-    total = depths * math.prod(-(-n // s) for n, s in zip(keys.shape, keys.shard, strict=True))
-
+    dtype = np.dtype(np.float32) if normalize else np.min_scalar_type(cells.largest)
+    fill = float("nan") if normalize else 0
+    writer = StackWriter(path, names, keys.shape, dtype, mask=mask, fill_value=fill, **layout)
     local = threading.local()
 
     def one(channels: slice, box: Box) -> None:
         low, high = keys.range(channels, box)
-        if not normalize and cells.bounds(low, high) == cells.bounds(low, low):
+        if not normalize and not cells.any(low, high):
+            writer.skip(channels, box)
             return
         size = (channels.stop - channels.start) * box.size
         flat = _blank(local, size, dtype)
@@ -217,25 +200,36 @@ def write_cells(
             for part in cells.pieces(low, high):
                 flat[keys.inside(part.key - low, box)] = 0
 
-    try:
-        with ThreadPoolExecutor(workers()) as pool:
-            running: set[Future[None]] = set()
-            for done, (channels, box) in enumerate(writer.shard_boxes):
+    write_shards(writer, one, progress)
+    return writer
+
+
+def write_shards(
+    writer: StackWriter, one: Callable[[slice, Box], None], progress: Progress | None
+) -> None:
+    """Call ``one(channels, box)`` for every shard that is not written yet, on some threads."""
+    total, done = writer.total, writer.found
+    if progress:
+        progress("write", done, total)
+    with ThreadPoolExecutor(workers()) as pool:
+        running: set[Future[None]] = set()
+        try:
+            for part in writer.pending:
                 if len(running) >= workers():
                     finished, running = wait(running, return_when=FIRST_COMPLETED)
                     for future in finished:
                         future.result()
-                    if progress:
-                        progress("write", done, total)
-                running.add(pool.submit(one, channels, box))
+                        done += 1
+                        if progress:
+                            progress("write", done, total)
+                running.add(pool.submit(one, *part))
             for future in running:
                 future.result()
-        writer.finish(_counts(cells, keys))
-    except BaseException:
-        writer.abort()
-        raise
-    if progress:
-        progress("write", total, total)
+                done += 1
+                if progress:
+                    progress("write", done, total)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _blank(local: threading.local, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -249,7 +243,7 @@ def _blank(local: threading.local, size: int, dtype: np.dtype[Any]) -> NDArray[A
     return held[:size]
 
 
-def _totals(cells: Run, keys: CellKeys, box: Box) -> NDArray[np.int64]:
+def _totals(cells: Cells, keys: CellKeys, box: Box) -> NDArray[np.int64]:
     """Total over all channels of each pixel of a box."""
     low, high = keys.range(slice(0, keys.channels), box)
     totals = np.zeros(box.size, dtype=np.int64)
@@ -258,7 +252,7 @@ def _totals(cells: Run, keys: CellKeys, box: Box) -> NDArray[np.int64]:
     return totals
 
 
-def _counts(cells: Run, keys: CellKeys) -> NDArray[np.int64]:
+def channel_counts(cells: Cells, keys: CellKeys) -> NDArray[np.int64]:
     """Total of each channel."""
     counts = np.zeros(keys.channels, dtype=np.int64)
     pixels = keys.shard[0] * keys.shard[1]
@@ -280,9 +274,3 @@ def check_size(channels: int, shape: tuple[int, int], chunk: int) -> None:
 def workers() -> int:
     """Shards written at once: each holds its raw pixels, so not more than four."""
     return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2))
-
-
-def spill_folder(path: str | Path) -> Path:
-    """Where an ingest into `path` keeps what memory does not hold; swept by the next run."""
-    path = Path(path)
-    return path.with_name(path.name + ".spill" + store.PARTIAL)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.raster.base import check_pixels
 from bigcorr.raster.lock import locked
+from bigcorr.raster.markers import jsonable
 from bigcorr.raster.memory import hash_array
 from bigcorr.raster.store import CHUNK, SHARD
-from bigcorr.raster.writer import ShardWriter, Unit, jsonable
+from bigcorr.raster.writer import ShardWriter, Unit
 
 KEPT_COORDS = ("channel", "y", "x", "count", "mask")
 

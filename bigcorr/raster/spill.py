@@ -1,23 +1,34 @@
 """Sorting and adding up more (key, amount) pairs than memory holds.
 
-Pairs come in any order; out come sorted keys, each once, with the sum of its amounts. Runs of
-bounded length are sorted in memory; where there is more than one they go to files and are merged
-by ranges of keys. It knows nothing of pixels: `rasterize.py` makes the keys.
+Pairs come in batches, in any order; out come sorted keys, each once, with the sum of its amounts.
+Each batch is sorted in memory; where there is more than one they go to files, which are merged by
+ranges of keys. What is in a file is kept for a run that is killed. Nothing is known of pixels:
+`rasterize.py` makes the keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.raster import store
+from bigcorr.raster.pieces import Pieces
+from bigcorr.raster.points import Progress
 
 RUN_ROWS = 2**21
 """Pairs sorted at once: 32 MiB, and a few times as much while they are sorted."""
+
+MERGED_ROWS = 2**22
+"""Merged pairs a file: 64 MiB."""
+
+SPOOL_BYTES = 2**25
+"""Rows held in memory before they go to a file."""
+
+FOLDERS = ROWS, RUNS, MERGED = "rows", "runs", "merged"
+"""Where rows, sorted batches and their sums lie in the folder of an ingest."""
 
 
 class Pairs(NamedTuple):
@@ -28,13 +39,13 @@ class Pairs(NamedTuple):
 
 
 class Run:
-    """Sorted pairs without repeated keys, in memory or in two files.
+    """Sorted pairs without repeated keys, in memory or in a file: the keys, then the amounts.
 
-    Files are mapped for the moment of each look only: pages that stay mapped would count as the
+    A file is mapped for the moment of each look only: pages that stay mapped would count as the
     process's memory.
     """
 
-    def __init__(self, length: int, held: Pairs | tuple[Path, Path]) -> None:
+    def __init__(self, length: int, held: Pairs | Path) -> None:
         self._length = length
         self._held = held
 
@@ -57,85 +68,165 @@ class Run:
             yield self.take(start, min(start + RUN_ROWS, last))
 
     def _mapped(self, part: int) -> NDArray[np.int64]:
-        held = self._held[part]
-        if isinstance(held, np.ndarray):
-            return held
+        if isinstance(self._held, tuple):
+            return self._held[part]
         if not self._length:
             return np.empty(0, dtype=np.int64)
-        return np.memmap(held, dtype=np.int64, mode="r", shape=(self._length,))
+        return np.memmap(
+            self._held, np.int64, "r", offset=8 * part * self._length, shape=(self._length,)
+        )
 
 
-class Accumulator:
-    """Adds up amounts by key in bounded memory.
+class Cells:
+    """All keys in order, each with its sum: a sequence of runs, one behind the other.
 
     Parameters
     ----------
-    folder : where runs are kept once there are more than one; made when it is needed.
-    rows : pairs held in memory before they become a run.
+    runs : (keys below which the run ends, run).
+    largest : the largest sum.
     """
 
-    def __init__(self, folder: Path, rows: int = RUN_ROWS) -> None:
-        self._folder = folder
-        self._rows = rows
-        self._waiting: list[Pairs] = []
-        self._count = 0
-        self._runs: list[Run] = []
+    def __init__(self, runs: list[tuple[int, Run]], largest: int) -> None:
+        self._runs = runs
+        self.largest = largest
 
-    def add(self, key: NDArray[np.int64], amount: NDArray[np.int64]) -> None:
-        """Take up pairs; keys may repeat."""
-        for start in range(0, len(key), self._rows):
-            part = Pairs(key[start : start + self._rows], amount[start : start + self._rows])
-            self._waiting.append(part)
-            self._count += len(part.key)
-            if self._count >= self._rows:
-                self._close_run()
+    def __len__(self) -> int:
+        return sum(len(run) for _, run in self._runs)
 
-    def _close_run(self) -> None:
-        pairs = add_up(self._waiting)
-        self._waiting, self._count = [], 0
-        with store.writing(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            files = self._files(f"run-{len(self._runs)}")
-            for path, values in zip(files, pairs, strict=True):
-                values.tofile(path)
-        self._runs.append(Run(len(pairs.key), files))
+    def any(self, low: int, high: int) -> bool:
+        """Whether there are keys in [low, high)."""
+        return any(
+            start < stop for start, stop in (r.bounds(low, high) for r in self._in(low, high))
+        )
 
-    def _files(self, name: str) -> tuple[Path, Path]:
-        return self._folder / f"{name}-keys", self._folder / f"{name}-amounts"
+    def pieces(self, low: int = 0, high: int = 2**63 - 1) -> Iterator[Pairs]:
+        """The pairs with keys in [low, high), a bounded number at a time."""
+        for run in self._in(low, high):
+            yield from run.pieces(low, high)
 
-    def result(self) -> tuple[Run, int]:
-        """All keys in order with their sums, and the largest sum."""
-        if not self._runs:
-            pairs = add_up(self._waiting)
-            return Run(len(pairs.key), pairs), int(pairs.amount.max(initial=0))
-        if self._count:
-            self._close_run()
-        low = min(int(run.take(0, 1).key[0]) for run in self._runs)
-        high = max(int(run.take(len(run) - 1, len(run)).key[0]) for run in self._runs) + 1
-        total = largest = 0
-        files = self._files("merged")
-        with (
-            store.writing(self._folder),
-            open(files[0], "wb") as keys,
-            open(files[1], "wb") as sums,
-        ):
-            for part in self._merged_parts(low, high):
-                part.key.tofile(keys)
-                part.amount.tofile(sums)
-                total += len(part.key)
-                largest = max(largest, int(part.amount.max()))
-        return Run(total, files), largest
+    def _in(self, low: int, high: int) -> Iterator[Run]:
+        start = 0
+        for stop, run in self._runs:
+            if start < high and low < stop:
+                yield run
+            start = stop
 
-    def _merged_parts(self, low: int, high: int) -> Iterator[Pairs]:
-        """The sums of keys in [low, high), range by range: halved until it fits in memory."""
-        bounds = [run.bounds(low, high) for run in self._runs]
-        total = sum(stop - start for start, stop in bounds)
-        if total > self._rows and high - low > 1:
-            middle = (low + high) // 2
-            yield from self._merged_parts(low, middle)
-            yield from self._merged_parts(middle, high)
-        elif total:
-            yield add_up([run.take(*bound) for run, bound in zip(self._runs, bounds, strict=True)])
+
+class Accumulator:
+    """Adds up amounts by key in bounded memory, batch by batch.
+
+    Parameters
+    ----------
+    folder : where runs are kept if there are several batches; made when it is needed.
+    batches : how many there are.
+    progress : is told of each batch, and of the merge.
+    """
+
+    def __init__(self, folder: Path, batches: int, progress: Progress | None = None) -> None:
+        self._batches = batches
+        self._progress = progress
+        self._held: Pairs | None = None
+        self._left_out = 0
+        self._runs = Pieces(folder / RUNS)
+        self._merged = Pieces(folder / MERGED)
+
+    @property
+    def pending(self) -> range:
+        """Numbers of the batches that are still to be added, in this order."""
+        if self._merged.ended:
+            return range(0)
+        return range(len(self._runs.notes), self._batches)
+
+    @property
+    def units(self) -> int:
+        """Files that were written, by this run or an earlier one."""
+        return len(self._runs.notes) + len(self._merged.notes)
+
+    @property
+    def found(self) -> int:
+        """Of these, those by an earlier run."""
+        return self._runs.found + self._merged.found
+
+    @property
+    def left_out(self) -> int:
+        """Rows of all batches that had no key."""
+        return self._left_out + sum(note["left_out"] for note in self._runs.notes)
+
+    def add(self, key: NDArray[np.int64], amount: NDArray[np.int64], left_out: int = 0) -> None:
+        """Take up the next batch; keys may repeat. `left_out` tells of rows that have no key."""
+        pairs = add_up([Pairs(key, amount)])
+        if self._batches == 1:
+            self._held, self._left_out = pairs, left_out
+            return
+        self._runs.add(pairs, {"length": len(pairs.key), "left_out": left_out})
+        if self._progress:
+            self._progress("count", len(self._runs.notes), self._batches)
+
+    def result(self) -> Cells:
+        """All keys in order with their sums."""
+        if self._held is not None:
+            end = int(self._held.key.max(initial=-1)) + 1
+            run = Run(len(self._held.key), self._held)
+            return Cells([(end, run)], int(self._held.amount.max(initial=0)))
+        if not self._merged.ended:
+            self._merge()
+        notes = self._merged.notes
+        runs = [
+            (note["stop"], Run(note["length"], self._merged.file(number)))
+            for number, note in enumerate(notes)
+        ]
+        return Cells(runs, max(note["largest"] for note in notes))
+
+    def _merge(self) -> None:
+        """Write the sums in files of bounded length, behind those that are there."""
+        runs = [
+            Run(note["length"], self._runs.file(number))
+            for number, note in enumerate(self._runs.notes)
+        ]
+        filled = [run for run in runs if len(run)]
+        low = min((int(run.take(0, 1).key[0]) for run in filled), default=0)
+        end = max((int(run.take(len(run) - 1, len(run)).key[0]) for run in filled), default=-1) + 1
+        total = sum(map(len, filled))
+        if self._merged.notes:
+            low = self._merged.notes[-1]["stop"]
+        waiting: list[Pairs] = []
+
+        def keep(stop: int, **more: Any) -> None:
+            note = {
+                "stop": stop,
+                "length": sum(len(part.key) for part in waiting),
+                "largest": max((int(part.amount.max()) for part in waiting), default=0),
+                **more,
+            }
+            arrays = [part.key for part in waiting] + [part.amount for part in waiting]
+            self._merged.add(arrays, note)
+            waiting.clear()
+
+        seen = 0
+        for stop, part, taken in _merged_parts(filled, low, end):
+            waiting.append(part)
+            seen += taken
+            if sum(len(each.key) for each in waiting) >= MERGED_ROWS:
+                keep(stop)
+            if self._progress:
+                self._progress("merge", seen, total)
+        keep(end, end=True)
+
+
+def _merged_parts(runs: list[Run], low: int, high: int) -> Iterator[tuple[int, Pairs, int]]:
+    """The sums of keys in [low, high), range by range: halved until one fits in memory.
+
+    Gives the end of each range, its sums, and how many pairs they were made of.
+    """
+    bounds = [run.bounds(low, high) for run in runs]
+    total = sum(stop - start for start, stop in bounds)
+    if total > RUN_ROWS and high - low > 1:
+        middle = (low + high) // 2
+        yield from _merged_parts(runs, low, middle)
+        yield from _merged_parts(runs, middle, high)
+    elif total:
+        parts = [run.take(*bound) for run, bound in zip(runs, bounds, strict=True)]
+        yield high, add_up(parts), total
 
 
 def add_up(parts: list[Pairs]) -> Pairs:
@@ -153,42 +244,40 @@ def add_up(parts: list[Pairs]) -> Pairs:
 
 
 class Spool:
-    """Rows kept for a second look: in memory while they are few, else in a file.
+    """Rows kept for a second look: in memory while they are few, else in files.
 
     Parameters
     ----------
-    folder : where the file goes.
+    folder : where the files go.
     dtype : of a row.
-    limit : bytes held in memory.
     """
 
-    def __init__(self, folder: Path, dtype: np.dtype[np.void], limit: int = 2**26) -> None:
-        self._path = folder / "rows"
+    def __init__(self, folder: Path, dtype: np.dtype[np.void]) -> None:
+        self.kept = Pieces(folder / ROWS)
         self._dtype = dtype
-        self._limit = limit
         self._parts: list[NDArray[np.void]] = []
-        self._lengths: list[int] = []
-        self._held = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the rows in memory are as many as may be, and are to be kept."""
+        return sum(part.nbytes for part in self._parts) > SPOOL_BYTES
+
+    @property
+    def batches(self) -> int:
+        """Files, or the one batch that is in memory."""
+        return len(self.kept.notes) or 1
 
     def add(self, rows: NDArray[np.void]) -> None:
-        """Append a batch of rows."""
-        self._lengths.append(len(rows))
+        """Append rows."""
         self._parts.append(rows)
-        self._held += rows.nbytes
-        if self._held > self._limit:
-            with store.writing(self._path):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                with open(self._path, "ab") as file:
-                    for part in self._parts:
-                        part.tofile(file)
-            self._parts, self._held = [], 0
 
-    def __iter__(self) -> Iterator[NDArray[np.void]]:
-        """The batches in the order in which they came."""
-        in_memory = iter(self._parts)
-        on_disk = len(self._lengths) - len(self._parts)
-        if on_disk:
-            with open(self._path, "rb") as file:
-                for length in self._lengths[:on_disk]:
-                    yield np.fromfile(file, dtype=self._dtype, count=length)
-        yield from in_memory
+    def keep(self, note: dict[str, Any]) -> None:
+        """Write what is in memory to a file, with a note for who goes on behind it."""
+        self.kept.add(self._parts, note)
+        self._parts = []
+
+    def batch(self, number: int) -> NDArray[np.void]:
+        """The rows of a batch in the order in which they came."""
+        if self.kept.notes:
+            return np.fromfile(self.kept.file(number), dtype=self._dtype)
+        return np.concatenate([np.empty(0, self._dtype), *self._parts])

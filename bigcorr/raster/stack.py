@@ -2,13 +2,16 @@
 
 A Zarr v3 group: ``raster`` (channel, y, x), the ``channel`` names, ``count``, ``occupancy`` and
 ``sums`` by block, an optional shared ``mask``, ``y`` and ``x`` where the pixel size is known.
-Reading it is `zarr_.py`'s part.
+How a shard is kept whole is `writer.py`'s part, reading a stack `zarr_.py`'s.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import threading
+import uuid
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,12 +22,15 @@ import zarr
 from numpy.typing import ArrayLike, NDArray
 
 from bigcorr.errors import InputError
-from bigcorr.raster import chunks, store
+from bigcorr.raster import store
 from bigcorr.raster.lock import LostLockError
 from bigcorr.raster.occupancy import tally_blocks
+from bigcorr.raster.writer import ShardWriter, Unit
 from bigcorr.tiles import Box, grid
 
 FORMAT = 1
+
+Tables = tuple[NDArray[np.uint32], NDArray[np.float64]]
 
 
 class StackWriter:
@@ -32,7 +38,7 @@ class StackWriter:
 
     Parameters
     ----------
-    path : destination; built as ``path + ".partial"``, which an earlier run may have left.
+    path : destination; built in ``path + ".partial"``, which an earlier run may have left.
     channels : unique names.
     shape : (y, x).
     dtype : of the pixels.
@@ -43,6 +49,15 @@ class StackWriter:
     mask : optional (y, x) bool array, True where pixels are valid in every channel.
     overwrite : replace a store that is already at `path`.
     fill_value : of pixels that are never written; NaN where missing is the rule.
+    fingerprint : of all that the pixels depend on. With it, shards that an earlier run of the same
+        fingerprint has written are kept, and so are those of this one if it ends early. Without
+        it nothing is left of a run that does not reach its end.
+    keep : names in ``path + ".partial"`` that are the caller's own.
+
+    Attributes
+    ----------
+    found : int
+        Shards that an earlier run had written.
 
     Raises
     ------
@@ -72,6 +87,8 @@ class StackWriter:
         mask: ArrayLike | None = None,
         overwrite: bool = False,
         fill_value: float = 0,
+        fingerprint: str | None = None,
+        keep: Sequence[str] = (),
     ) -> None:
         self.channels = [str(name) for name in channels]
         self.shape = (int(shape[0]), int(shape[1]))
@@ -88,32 +105,45 @@ class StackWriter:
         if self._mask is not None and self._mask.shape != self.shape:
             raise InputError(f"mask has shape {self._mask.shape}, the stack {self.shape}")
         self._attrs = dict(attrs or {})
-        self.chunk, self.shard = store.clip_chunks(self.shape, chunk, shard)
-        shard_pixels = self.shard[0] * self.shard[1] * self.dtype.itemsize
-        self.depth = max(1, min(len(self.channels), store.SHARD_BYTES // shard_pixels))
+        self._resumable = fingerprint is not None
+        self._fill = fill_value
+        self.chunk, _ = store.clip_chunks(self.shape, chunk, shard)
         self.path = store.check_destination(path, overwrite)
+        try:
+            self._shards = ShardWriter(
+                path,
+                (len(self.channels), *self.shape),
+                self.dtype,
+                fingerprint=fingerprint or uuid.uuid4().hex,
+                chunk=chunk,
+                shard=shard,
+                attrs={"kind": "stack", "format": FORMAT, **self._attrs},
+                overwrite=overwrite,
+                fill_value=fill_value,
+                keep=keep,
+            )
+            with store.writing(self.path):
+                store.remove(store.old_path(self.path))
+        except BaseException:
+            if not self._resumable:
+                self.abort()
+            raise
+        self.depth = self._shards.shards[0]
+        self.shard = (self._shards.shards[1], self._shards.shards[2])
         blocks = tuple(-(-n // c) for n, c in zip(self.shape, self.chunk, strict=True))
         self._filled = np.zeros((len(self.channels), *blocks), dtype=np.uint32)
         self._sums = np.zeros(self._filled.shape, dtype=np.float64)
         self._lock = threading.Lock()
-        self._root = store.start_partial(self.path)
-        try:
-            with store.writing(self.path):
-                self._group = zarr.open_group(str(self._root), mode="w", zarr_format=3)
-                self._raster = store.create_array(
-                    self._group,
-                    "raster",
-                    shape=(len(self.channels), *self.shape),
-                    dtype=self.dtype,
-                    chunks=(1, *self.chunk),
-                    shards=(self.depth, *self.shard),
-                    dims=("channel", "y", "x"),
-                    fill_value=fill_value,
-                    attributes={"coordinates": "count mask" if mask is not None else "count"},
-                )
-        except BaseException:
-            self.abort()
-            raise
+        for unit, note in self._shards.notes():
+            place = self._blocks(unit)
+            self._filled[place], self._sums[place] = _unpack(note, self._filled[place].shape)
+        self._pending = set(map(_key, self._shards.pending))
+        self.found = self.total - len(self._pending)
+
+    @property
+    def total(self) -> int:
+        """Number of shards."""
+        return sum(1 for _ in self.shard_boxes)
 
     @property
     def shard_boxes(self) -> Iterator[tuple[slice, Box]]:
@@ -123,63 +153,92 @@ class StackWriter:
             for start in range(0, total, self.depth):
                 yield slice(start, min(start + self.depth, total)), box
 
+    @property
+    def pending(self) -> list[tuple[slice, Box]]:
+        """Those that are not done yet."""
+        return [part for part in self.shard_boxes if _key(_unit(*part)) in self._pending]
+
+    @property
+    def totals(self) -> NDArray[Any]:
+        """(channel,) sums of the pixels that were written."""
+        totals = self._sums.sum(axis=(1, 2))
+        return totals.astype(np.int64) if self.dtype.kind in "bui" else totals
+
     def write(self, channel_slice: slice, box: Box, data: NDArray[Any]) -> None:
-        """Write whole shards; calls from several threads may overlap in time, not in place.
+        """Write one shard; calls from several threads may overlap in time, not in place.
 
         Parameters
         ----------
-        channel_slice, box : one of `shard_boxes`, or several that touch.
-        data : (channel, h, w) pixels of them.
+        channel_slice, box : one of `shard_boxes`.
+        data : (channel, h, w) pixels of it.
         """
-        first, last, step = channel_slice.indices(len(self.channels))
-        starts = (first, box.y0, box.x0)
-        stops = (last, box.y1, box.x1)
-        units = (self.depth, *self.shard)
-        ends = (len(self.channels), *self.shape)
-        for start, stop, unit, end in zip(starts, stops, units, ends, strict=True):
-            if step != 1 or start % unit or (stop % unit and stop != end):
-                raise InputError(
-                    f"a write must cover whole shards of {units}; got channels {first}:{last}, "
-                    f"box {tuple(box)}"
-                )
-        if data.shape != (last - first, *box.shape):
+        unit = _unit(slice(*channel_slice.indices(len(self.channels))), box)
+        if not self._is_shard(unit):
             raise InputError(
-                f"data has shape {data.shape}, the shards take {(last - first, *box.shape)}"
+                f"a write must cover a whole shard of {(self.depth, *self.shard)}; got channels "
+                f"{unit[0].start}:{unit[0].stop}, box {tuple(box)}"
+            )
+        if data.shape != (unit[0].stop - unit[0].start, *box.shape):
+            raise InputError(
+                f"data has shape {data.shape}, the shard takes "
+                f"{(unit[0].stop - unit[0].start, *box.shape)}"
             )
         data = np.ascontiguousarray(data, dtype=self.dtype)
         filled, sums = tally_blocks(data, self.chunk)
-        if filled.any() or self._raster.fill_value != 0:
-            with store.writing(self.path):
-                self._raster[first:last, box.y0 : box.y1, box.x0 : box.x1] = data
-        y, x = box.y0 // self.chunk[0], box.x0 // self.chunk[1]
-        place = np.s_[first:last, y : y + filled.shape[1], x : x + filled.shape[2]]
+        if filled.any() or self._fill != 0:
+            self._shards.write(unit, data, _pack(filled, sums))
+        else:
+            self._shards.skip(unit)
+        place = self._blocks(unit)
         with self._lock:
             self._filled[place] = filled
             self._sums[place] = sums
 
-    def finish(self, counts: ArrayLike | None = None) -> None:
-        """Write the tables and give the store its name.
+    def skip(self, channel_slice: slice, box: Box) -> None:
+        """Say that a shard holds nothing but fill."""
+        self._shards.skip(_unit(channel_slice, box))
+
+    def _is_shard(self, unit: Unit) -> bool:
+        ends = (len(self.channels), *self.shape)
+        return all(
+            part.step in (None, 1)
+            and part.start % size == 0
+            and part.stop == min(part.start + size, end)
+            for part, size, end in zip(unit, self._shards.shards, ends, strict=True)
+        )
+
+    def _blocks(self, unit: Unit) -> Unit:
+        """The place in the tables of a shard's blocks."""
+        sizes = (1, *self.chunk)
+        return tuple(
+            slice(part.start // size, -(-part.stop // size))
+            for part, size in zip(unit, sizes, strict=True)
+        )
+
+    def finish(self, counts: ArrayLike | None = None, attrs: dict[str, Any] | None = None) -> None:
+        """Write the tables and give the store its name. Shards never written hold only fill.
 
         Parameters
         ----------
         counts : (channel,) totals to store; by default the sum of each channel's pixels.
+        attrs : further attributes of the group.
         """
-        totals = self._sums.sum(axis=(1, 2))
-        if self.dtype.kind in "bui":
-            totals = totals.astype(np.int64)
-        count = totals if counts is None else np.asarray(counts)
+        count = self.totals if counts is None else np.asarray(counts)
         if count.shape != (len(self.channels),):
             raise InputError(f"counts has shape {count.shape}, takes ({len(self.channels)},)")
-        with store.writing(self.path):
+
+        def add(group: zarr.Group) -> None:
+            for name in set(group) - {"raster"}:  # of a run that was killed right here
+                del group[name]
             put = store.put_array
-            put(self._group, "channel", np.array(self.channels), ("channel",))
-            put(self._group, "count", count, ("channel",))
+            put(group, "channel", np.array(self.channels), ("channel",))
+            put(group, "count", count, ("channel",))
             blocks = ("channel", "block_y", "block_x")
-            put(self._group, "occupancy", self._filled, blocks)
-            put(self._group, "sums", self._sums, blocks)
+            put(group, "occupancy", self._filled, blocks)
+            put(group, "sums", self._sums, blocks)
             if self._mask is not None:
                 store.create_array(
-                    self._group,
+                    group,
                     "mask",
                     shape=self.shape,
                     dtype=bool,
@@ -189,11 +248,15 @@ class StackWriter:
                     fill_value=False,
                 )[...] = self._mask
             for axis, values in self._coordinates().items():
-                put(self._group, axis, values, (axis,))
-            self._group.attrs["bigcorr"] = {"kind": "stack", "format": FORMAT, **self._attrs}
-            chunks.write_file_lists(self._root)
-            store.consolidate(self._root)
-        store.finish_partial(self.path)
+                put(group, axis, values, (axis,))
+            beside = "count" if self._mask is None else "count mask"
+            group["raster"].attrs["coordinates"] = beside
+            group.attrs.update(attrs or {})
+
+        if not self._resumable:
+            for unit in self._shards.pending:
+                self._shards.skip(unit)
+        self._shards.finish(add=add)
 
     def _coordinates(self) -> dict[str, NDArray[np.float64]]:
         """Centres of the pixels in the units of the pixel size, or of the bins of a table."""
@@ -209,14 +272,35 @@ class StackWriter:
     def abort(self) -> None:
         """Take away what was written, if the disk lets us."""
         with contextlib.suppress(OSError):
-            store.remove(self._root)
+            store.remove(store.partial_path(self.path))
 
     def __enter__(self) -> StackWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
-            if not issubclass(kind, LostLockError):  # else it is another run's by now
+            # What can be gone on with is kept; after a lost lock it is another run's by now.
+            if not self._resumable and not issubclass(kind, LostLockError):
                 self.abort()
-        elif self._root.exists():
+        elif not self._shards.finished:
             self.finish()
+
+
+def _unit(channels: slice, box: Box) -> Unit:
+    return channels, slice(box.y0, box.y1), slice(box.x0, box.x1)
+
+
+def _key(unit: Unit) -> tuple[int, ...]:
+    return tuple(part.start for part in unit)
+
+
+def _pack(filled: NDArray[np.uint32], sums: NDArray[np.float64]) -> str:
+    """The tables of a shard as text for its marker."""
+    return base64.b64encode(zlib.compress(filled.tobytes() + sums.tobytes(), 1)).decode()
+
+
+def _unpack(note: str, shape: tuple[int, ...]) -> Tables:
+    raw = zlib.decompress(base64.b64decode(note))
+    size = int(np.prod(shape))
+    filled = np.frombuffer(raw, np.uint32, size).reshape(shape)
+    return filled, np.frombuffer(raw, np.float64, size, 4 * size).reshape(shape)

@@ -19,8 +19,7 @@ import json
 import os
 import shutil
 import uuid
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError, RunError
 from bigcorr.raster import chunks, store
 from bigcorr.raster.base import digest
+from bigcorr.raster.markers import flushed_checksum, read_marker, write_whole
 from bigcorr.retry import patiently
 
 Unit = tuple[slice, ...]
@@ -50,6 +50,7 @@ class ShardWriter:
     name : of the array in the store.
     attrs : facts to keep under the group's ``bigcorr`` attribute.
     overwrite : replace a finished store at `path`.
+    keep : names in ``PATH.partial`` that are the caller's own.
 
     Raises
     ------
@@ -75,6 +76,7 @@ class ShardWriter:
         fill_value: float = 0,
         overwrite: bool = False,
         dims: Sequence[str] | None = None,
+        keep: Sequence[str] = (),
     ) -> None:
         self.path = Path(path)
         self.shape = tuple(int(n) for n in shape)
@@ -103,7 +105,7 @@ class ShardWriter:
             if self.finished:
                 self._sweep()
             else:
-                self._prepare(fill_value)
+                self._prepare(fill_value, keep)
 
     def _is_finished(self, overwrite: bool) -> bool:
         """True if `path` is this very run's result already."""
@@ -131,7 +133,7 @@ class ShardWriter:
             store.remove(self._root)
         store.remove(store.old_path(self.path))
 
-    def _prepare(self, fill_value: float) -> None:
+    def _prepare(self, fill_value: float, keep: Sequence[str]) -> None:
         note = self._root / "fingerprint"
         if note.is_file() and note.read_text() == self.fingerprint:
             array = self._open()
@@ -140,8 +142,11 @@ class ShardWriter:
                 store.remove(self._file(array, unit))
                 self._marker(unit).unlink(missing_ok=True)
             return
-        store.remove(self._root)
-        (self._root / "done").mkdir(parents=True)
+        self._root.mkdir(parents=True, exist_ok=True)
+        for litter in self._root.iterdir():
+            if litter.name not in keep:
+                store.remove(litter)
+        (self._root / "done").mkdir()
         group = zarr.open_group(str(self._root / "store"), mode="w", zarr_format=3)
         group.attrs["bigcorr"] = self._attrs
         store.create_array(
@@ -154,7 +159,7 @@ class ShardWriter:
             dims=self.dims,
             fill_value=fill_value,
         )
-        _write_whole(note, self.fingerprint)
+        write_whole(note, self.fingerprint)
 
     @property
     def units(self) -> Iterator[Unit]:
@@ -183,13 +188,27 @@ class ShardWriter:
         except FileNotFoundError:
             return marker["bytes"] == 0  # nothing but fill
 
-    def write(self, unit: Unit, data: NDArray[Any]) -> None:
-        """Write one shard and mark it as done."""
+    def write(self, unit: Unit, data: NDArray[Any], note: str = "") -> None:
+        """Write one shard and mark it as done, with a note for who goes on after a kill."""
         if data.shape != tuple(part.stop - part.start for part in unit):
             raise InputError(f"data of shape {data.shape} does not fit the shard {unit}")
-        patiently(f"writing {self.path}", self._write, unit, data)
+        patiently(f"writing {self.path}", self._write, unit, data, note)
 
-    def _write(self, unit: Unit, data: NDArray[Any]) -> None:
+    def skip(self, unit: Unit) -> None:
+        """Mark a shard as done that holds nothing but fill."""
+        with store.writing(self.path):
+            # Not flushed: should it be lost, the shard is found to be empty once more.
+            said = {"fingerprint": self.fingerprint, "bytes": 0}
+            write_whole(self._marker(unit), json.dumps(said), sync=False)
+
+    def notes(self) -> Iterator[tuple[Unit, str]]:
+        """The notes of the shards that are done, where there are any."""
+        for unit in self.units:
+            marker = read_marker(self._marker(unit))
+            if marker is not None and marker.get("note"):
+                yield unit, marker["note"]
+
+    def _write(self, unit: Unit, data: NDArray[Any], note: str) -> None:
         with store.writing(self.path):
             place = self._root / "writing" / uuid.uuid4().hex
             place.mkdir(parents=True)
@@ -197,15 +216,17 @@ class ShardWriter:
                 shutil.copyfile(self._root / "store" / self.name / "zarr.json", place / "zarr.json")
                 array = store.open_array(place, mode="r+")
                 array[unit] = np.ascontiguousarray(data, dtype=self.dtype)
-                self._keep(array, place, unit)
+                self._keep(array, place, unit, note)
             finally:
                 store.remove(place)
 
-    def _keep(self, array: zarr.Array[Any], place: Path, unit: Unit) -> None:
+    def _keep(self, array: zarr.Array[Any], place: Path, unit: Unit, note: str) -> None:
         """Move a shard that was written at `place` into the store, and mark it."""
         file = self._file(array, unit)
         built = place / file.relative_to(self._root / "store" / self.name)
         marker: dict[str, Any] = {"fingerprint": self.fingerprint, "bytes": 0}
+        if note:
+            marker["note"] = note
         if built.exists():
             marker |= {"bytes": built.stat().st_size, "crc32": flushed_checksum(built)}
         if (self._root / "fingerprint").read_text() != self.fingerprint:
@@ -216,14 +237,19 @@ class ShardWriter:
             store.sync_folder(file.parent)
         else:  # a shard of nothing but fill is not stored
             store.remove(file)
-        _write_whole(self._marker(unit), json.dumps(marker))
+        write_whole(self._marker(unit), json.dumps(marker))
 
-    def finish(self, coords: dict[str, tuple[Sequence[str], Any]] | None = None) -> None:
+    def finish(
+        self,
+        coords: dict[str, tuple[Sequence[str], Any]] | None = None,
+        add: Callable[[zarr.Group], None] | None = None,
+    ) -> None:
         """Add coordinates and give the store its name.
 
         Parameters
         ----------
         coords : name -> (dims, values), as xarray takes them.
+        add : puts more into the group; what is there of it was left by a run that was killed.
         """
         if self.finished:
             return
@@ -241,6 +267,8 @@ class ShardWriter:
             beside = [name for name, (dims, _) in extra.items() if tuple(dims) != (name,)]
             if beside:
                 group[self.name].attrs["coordinates"] = " ".join(sorted(beside))
+            if add is not None:
+                add(group)
             chunks.write_file_lists(root)
             store.consolidate(root)
         store.rename_into_place(root, self.path)
@@ -258,49 +286,3 @@ class ShardWriter:
     def _file(self, array: zarr.Array[Any], unit: Unit) -> Path:
         index = tuple(part.start // size for part, size in zip(unit, self.shards, strict=True))
         return self._root / "store" / self.name / array.metadata.encode_chunk_key(index)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """A small file that is there whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def read_marker(path: Path) -> dict[str, Any] | None:
-    """What a marker says of its shard (fingerprint, bytes, crc32); None if it is gone or torn."""
-    try:
-        marker = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return marker if isinstance(marker, dict) and isinstance(marker.get("bytes"), int) else None
-
-
-def flushed_checksum(path: Path) -> int:
-    """The CRC32 of a file that the disk was asked to keep."""
-    crc = 0
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-        while piece := file.read(2**20):
-            crc = zlib.crc32(piece, crc)
-    return crc
-
-
-def jsonable(value: Any) -> Any:
-    """`value` as JSON can hold it: NumPy scalars and arrays as numbers, the rest as text."""
-    if isinstance(value, dict):
-        return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return jsonable(value.tolist())
-    if isinstance(value, np.generic):
-        return jsonable(value.item())
-    try:
-        json.dumps(value)
-    except TypeError:
-        return str(value)
-    return value

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError, RunError
+from bigcorr.raster.begun import holds_work, refuse_other
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -54,7 +55,7 @@ class Checkpoint:
             refuse_other(f"{self.path} holds unfinished work of another run", stored, job)
             self._sweep()
             return True
-        if self.path.exists() and any(self.path.iterdir()):
+        if holds_work(self.path):
             if resume:
                 raise InputError(
                     f"{self.path} exists and is not the work of a run of pairs: remove it or give "
@@ -63,6 +64,7 @@ class Checkpoint:
             shutil.rmtree(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._sweep()
             _write_atomically(self.path / "job.json", json.dumps(job, indent=1).encode())
         except OSError as error:
             raise disk_error(self.path, error) from error
@@ -167,23 +169,6 @@ class Checkpoint:
             raise RunError(
                 f"{path} is damaged ({error}): remove it and run the same command again"
             ) from error
-
-
-def refuse_other(what: str, stored: dict[str, Any], job: dict[str, Any]) -> None:
-    """Raise an `InputError` that names the first difference between two jobs, if there is one."""
-    job = json.loads(json.dumps(job))
-    for key in [*job, *(k for k in stored if k not in job)]:
-        if stored.get(key) != job.get(key):
-            there, here = (_short(side.get(key)) for side in (stored, job))
-            raise InputError(
-                f"{what}: {key} is {there} there and {here} here; give another output, or "
-                "--restart to start over"
-            )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def disk_error(path: Path, error: OSError) -> RunError:

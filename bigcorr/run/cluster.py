@@ -125,27 +125,54 @@ class DaskPool:
             indices[future.key] = index
             return future
 
-        first = [submit(*item) for item in islice(numbered, window or 2 * self.slots)]
-        completed = as_completed(first)
+        with self._reached():
+            completed = as_completed(
+                [submit(*item) for item in islice(numbered, window or 2 * self.slots)]
+            )
         try:
-            for future in completed:
-                index = indices.pop(future.key)
-                try:
-                    result = future.result()
-                except KilledWorker as error:
-                    raise RunError(
-                        f"the worker of task {index} died {error.allowed_failures + 1} times, "
-                        "most likely for want of memory: raise --memory or run fewer workers"
-                    ) from error
-                future.release()
-                for item in islice(numbered, 1):
-                    completed.add(submit(*item))
+            while not completed.is_empty():
+                with self._reached():
+                    future = next(completed)
+                    index = indices.pop(future.key)
+                    try:
+                        result = future.result()
+                    except KilledWorker as error:
+                        raise RunError(
+                            f"the worker of task {index} died {error.allowed_failures + 1} times, "
+                            "most likely for want of memory: raise --memory or run fewer workers"
+                        ) from error
+                    future.release()
+                    for item in islice(numbered, 1):
+                        completed.add(submit(*item))
                 yield index, result
         finally:
-            self.client.cancel(list(completed.futures))
-            # Their memory is not ours to keep; a cluster that has gone has none left.
-            with suppress(Exception):
-                self.client.run(release, wait=False, on_error="ignore")
+            if self.client.status == "running":
+                self.client.cancel(list(completed.futures))
+                # Their memory is not ours to keep.
+                with suppress(Exception):
+                    self.client.run(release, wait=False, on_error="ignore")
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Say in one line that the scheduler is gone, whichever of its calls finds that out."""
+        from distributed.client import FutureCancelledError
+        from distributed.comm import CommClosedError
+
+        try:
+            yield
+        except Exception as error:
+            gone = isinstance(error, (FutureCancelledError, CommClosedError))
+            if gone or self.client.status != "running":
+                raise RunError(
+                    f"the scheduler{self._address} is gone or does not answer any more: what is "
+                    "done is kept; start a scheduler and run the same command again"
+                ) from error
+            raise
+
+    @property
+    def _address(self) -> str:
+        scheduler = self.client.scheduler
+        return "" if scheduler is None else f" at {scheduler.address}"
 
 
 def _call_with_one_blas_thread(function: Callable[..., Any], *args: Any) -> Any:

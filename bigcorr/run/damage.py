@@ -1,9 +1,23 @@
-"""What a look at the disk finds: a damage with its place, and the outcome of a check. No I/O."""
+"""What a look at the disk finds: a damage with its place, and the outcome of a check.
+
+Where to look is the part of `check.py` and `check_begun.py`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+import zarr
+
+from bigcorr.raster import chunks
+from bigcorr.run.progress import Progress
+
+READERS = 4
+"""Shards that are decoded at the same time: each may take 64 MiB and more."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,7 @@ class StoreCheck:
     state : "finished", "unfinished" (the same command again goes on) or "in use" (a run holds the
         lock of the output).
     files : files of data that were read.
-    units_done, units : of a map under way; 0 for the others.
+    units_done, units : shards of a map or stack under way; 0 for the others.
     damages : what is wrong.
     without_checksum : arrays whose chunks have no checksum: of these, damage is only seen where
         it keeps a chunk from being decoded.
@@ -70,3 +84,41 @@ class StoreCheck:
     def to_dict(self) -> dict[str, Any]:
         """All of it as JSON has it."""
         return {**asdict(self), "ok": self.ok, "damages": [asdict(d) for d in self.damages]}
+
+
+Task = Callable[[], "list[Damage]"]
+
+
+def damage_at(
+    kind: str,
+    array: zarr.Array[Any],
+    chunk: tuple[int, ...],
+    place: chunks.Place,
+    file: Path,
+    reason: str,
+) -> Damage:
+    """A damage of a chunk, or of the chunks of a shard, with its place in words."""
+    return Damage(
+        kind,
+        str(file),
+        f"chunk {chunk} ({chunks.describe_place(array, place)})",
+        reason,
+        chunks.store_root(array),
+        chunk,
+        tuple(part.start for part in place),
+        tuple(part.stop for part in place),
+    )
+
+
+def run_tasks(tasks: list[Task], progress: Progress) -> list[Damage]:
+    """What a list of looks at the disk finds, some at a time."""
+    found: list[Damage] = []
+    progress("check", 0, len(tasks))
+    with ThreadPoolExecutor(READERS) as pool:
+        try:
+            for done, damages in enumerate(pool.map(lambda task: task(), tasks), 1):
+                found += damages
+                progress("check", done, len(tasks))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return found

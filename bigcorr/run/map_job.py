@@ -34,6 +34,7 @@ from bigcorr.operators import (
 )
 from bigcorr.operators_chain import Blurred, GaussianBlurs
 from bigcorr.raster.base import RasterSource
+from bigcorr.raster.begun import refuse_begun
 from bigcorr.raster.lock import locked
 from bigcorr.raster.source import as_source
 from bigcorr.raster.store import CHUNK, SHARD, partial_path, remove
@@ -294,6 +295,7 @@ def _refuse_other_run(path: Path, facts: dict[str, Any]) -> None:
     """Say in what way the run whose result, or begun result, lies at `path` was another."""
     import zarr
 
+    refuse_begun(path, {"command": "map"})
     for place in (path, partial_path(path) / "store"):
         if not place.exists():
             continue

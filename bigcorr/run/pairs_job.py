@@ -16,10 +16,11 @@ import numpy as np
 
 from bigcorr.pairs.summaries import rounds_of
 from bigcorr.pairs.variance import spectra_of
+from bigcorr.raster.begun import refuse_other
 from bigcorr.raster.lock import locked
 from bigcorr.run.blur_job import one_blur
 from bigcorr.run.channel_stages import sample_of
-from bigcorr.run.checkpoint import Checkpoint, refuse_other
+from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import Pool, open_pool
 from bigcorr.run.order import order_of
 from bigcorr.run.plan import Plan, make_plan

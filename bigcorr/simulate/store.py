@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bigcorr.simulate.images import Scene
 from bigcorr.simulate.tissue import image_shape
@@ -36,7 +37,8 @@ def write_images(
         (1 where the shifted moving image shows something else than the reference).
     size, shift, seed, changed_fraction, noise : see `bigcorr.simulate.image_pair`.
     threads : shards made at once; by default the number of CPU cores.
-    overwrite : replace a store that is there.
+    overwrite : start afresh, and replace a store that is there. Without it a simulation that was
+        killed is gone on with, and one that is done is left as it is.
     progress : called with (shards done, shards in all).
 
     Returns
@@ -51,37 +53,38 @@ def write_images(
     >>> made["shape"], made["truth"]
     ((3, 64, 64), {'shift': [1.5, 0.0]})
     """
-    from bigcorr.raster.lock import locked
-    from bigcorr.raster.stack import StackWriter
-    from bigcorr.run.cluster import ThreadPool, processors
+    from bigcorr.simulate.write import write_stack
 
     shape = image_shape(size)
     place = (float(shift[0]), float(shift[1]))
     scene = Scene(shape, place, int(seed), changed_fraction, noise=noise)
+    parameters = {
+        "seed": scene.seed,
+        "changed_fraction": scene.changed_fraction,
+        "noise": scene.noise,
+    }
     attrs = {
         "source": f"simulated images, seed {scene.seed}",
-        "simulation": {
-            "seed": scene.seed,
-            "changed_fraction": scene.changed_fraction,
-            "noise": scene.noise,
-        },
+        "simulation": parameters,
         "truth": {"shift": list(scene.shift)},
     }
-    with locked(path) as lock:
-        watched = lock.watch(progress)
-        with StackWriter(
-            Path(path), IMAGE_CHANNELS, shape, np.float32, attrs=attrs, overwrite=overwrite
-        ) as writer:
-            shards = list(writer.shard_boxes)
 
-            def make(channels: slice, box: Box) -> None:
-                changed = scene.changed(box).astype(np.float32)
-                images = np.stack([scene.reference(box), scene.moving(box), changed])
-                writer.write(channels, box, images[channels])
+    def make(channels: slice, box: Box) -> NDArray[Any]:
+        changed = scene.changed(box).astype(np.float32)
+        return np.stack([scene.reference(box), scene.moving(box), changed])[channels]
 
-            pool = ThreadPool(threads or processors())
-            for done, _ in enumerate(pool.imap(make, shards, window=pool.slots), start=1):
-                watched(done, len(shards))
+    write_stack(
+        Path(path),
+        {"kind": "images", "shift": list(scene.shift), **parameters},
+        IMAGE_CHANNELS,
+        shape,
+        np.dtype(np.float32),
+        attrs,
+        make,
+        threads=threads,
+        overwrite=overwrite,
+        progress=progress,
+    )
     return {
         "path": os.fspath(path),
         "shape": (len(IMAGE_CHANNELS), *shape),

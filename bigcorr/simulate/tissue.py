@@ -196,7 +196,8 @@ def tissue(
     channels, seed, cell, level, background : see `Tissue`.
     dtype : unsigned integer type of the pixels; by default the smallest that holds them.
     threads : shards made at once; by default the number of CPU cores.
-    overwrite : replace a store that is there.
+    overwrite : start afresh, and replace a store that is there. Without it a simulation that was
+        killed is gone on with, and one that is done is left as it is.
     progress : called with (shards done, shards in all).
 
     Returns
@@ -217,9 +218,7 @@ def tissue(
     >>> made["shape"], made["truth"]["kind"]
     ((4, 96, 128), ['blobs', 'blobs', 'blobs', 'layers'])
     """
-    from bigcorr.raster.lock import locked
-    from bigcorr.raster.stack import StackWriter
-    from bigcorr.run.cluster import ThreadPool
+    from bigcorr.simulate.write import write_stack
 
     spec = Tissue(int(channels), int(seed), float(cell), float(level), float(background))
     shape = image_shape(size)
@@ -227,37 +226,35 @@ def tissue(
     if pixel.kind != "u" or pixel.itemsize > 4 or pixel.itemsize < spec.dtype.itemsize:
         raise InputError(f"dtype: got {pixel}, takes an unsigned type from {spec.dtype} to uint32")
 
+    parameters = {name: getattr(spec, name) for name in ("seed", "cell", "level", "background")}
     attrs = {
         "truth": spec.truth(),
         "source": f"simulated tissue, seed {spec.seed}",
-        "simulation": {
-            name: getattr(spec, name) for name in ("seed", "cell", "level", "background")
-        },
+        "simulation": parameters,
     }
-    names = [channel.name for channel in spec.plan]
-    total = 0
-    with locked(path) as lock:
-        watched = lock.watch(progress)
-        with StackWriter(
-            Path(path), names, shape, pixel, attrs=attrs, overwrite=overwrite
-        ) as writer:
-            shards = list(writer.shard_boxes)
 
-            def make(block: slice, box: Box) -> int:
-                data = np.empty((block.stop - block.start, *box.shape), pixel)
-                _fill(data, spec, range(block.start, block.stop), box)
-                writer.write(block, box, data)
-                return int(data.sum(dtype=np.int64))
+    def make(block: slice, box: Box) -> NDArray[Any]:
+        data = np.empty((block.stop - block.start, *box.shape), pixel)
+        _fill(data, spec, range(block.start, block.stop), box)
+        return data
 
-            pool = ThreadPool(threads or os.cpu_count() or 1)
-            for done, (_, counts) in enumerate(pool.imap(make, shards, window=pool.slots), start=1):
-                total += counts
-                watched(done, len(shards))
+    counts = write_stack(
+        Path(path),
+        {"kind": "tissue", **parameters},
+        [channel.name for channel in spec.plan],
+        shape,
+        pixel,
+        attrs,
+        make,
+        threads=threads,
+        overwrite=overwrite,
+        progress=progress,
+    )
     return {
         "path": os.fspath(path),
         "shape": (spec.channels, *shape),
         "dtype": str(pixel),
-        "counts": total,
+        "counts": int(sum(counts)),
         "truth": attrs["truth"],
     }
 

@@ -2,6 +2,7 @@
 
 It tells each event of its progress on stdout and waits for a line on stdin before it goes on, so
 that the harm is done at a known moment. An end of stdin lets it run. Ends like the command line.
+CLUSTER is "threads", "local" (worker processes of its own) or the address of a scheduler.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ class InStep:
 
 
 def run(kind: str, source: str, output: str, cluster: str) -> dict[str, Any]:
+    """Run one job; the units that there were, and those that were found done."""
     from bigcorr.operators import NCC
+    from bigcorr.raster import spill, text_table
     from bigcorr.raster.ingest import ingest
     from bigcorr.run.map_job import run_map
     from bigcorr.run.pairs_job import run_pairs
@@ -33,6 +36,8 @@ def run(kind: str, source: str, output: str, cluster: str) -> dict[str, Any]:
     pool: dict[str, Any] = {"threads": 2}
     if cluster == "local":
         pool = {"cluster": "local", "workers": 2, "threads": 1, "memory": "1GiB"}
+    elif cluster != "threads":
+        pool = {"cluster": cluster}
     if kind == "map":
         pair = [f"{source}#0", f"{source}#1"]
         done = run_map(NCC(7), pair, output, chunk=32, shard=128, progress=InStep(), **pool)
@@ -41,8 +46,13 @@ def run(kind: str, source: str, output: str, cluster: str) -> dict[str, Any]:
         asked = {"measures": ["pearson", "ncc"], "window": 16, "stride": 8, "sigma": 1.0}
         done = run_pairs(source, output, progress=InStep(), **asked, **pool)
         return {"units": done.get("units", 0), "found": done.get("units_found_done", 0)}
-    ingest(source, output, chunk=64, shard=128, progress=InStep(), overwrite=True)
-    return {"units": 1, "found": 0}
+    layout: dict[str, Any] = {"chunk": 64, "shard": 128}
+    if kind == "table":  # a small one goes the way of a long one
+        spill.SPOOL_BYTES, spill.RUN_ROWS, spill.MERGED_ROWS = 2**15, 2**10, 2**11
+        text_table.BLOCK_BYTES = 2**14
+        layout["bin"] = 1
+    done = ingest(source, output, progress=InStep(), **layout)
+    return {"units": done["units"], "found": done["units_done_before"]}
 
 
 if __name__ == "__main__":

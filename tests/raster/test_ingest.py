@@ -12,8 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bigcorr.errors import InputError, MissingFileError
-from bigcorr.raster import open_raster, open_source
-from bigcorr.raster import rasterize as rasterize_module
+from bigcorr.raster import open_raster, open_source, points, spill, text_table
 from bigcorr.raster.ingest import ingest
 from bigcorr.raster.points import GeneNames, find_columns, read_points
 from bigcorr.tiles import Box
@@ -159,15 +158,17 @@ def test_known_columns_are_chosen_in_the_right_order():
     }
 
 
-def test_a_long_table_takes_no_more_memory_than_its_batches(tmp_path, table, monkeypatch):
-    from bigcorr.raster import ingest as module
-    from bigcorr.raster import points, spill
+def little_memory(monkeypatch):
+    """As if a small table were a long one: rows, batches and sums go to files."""
+    monkeypatch.setattr(text_table, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(points, "BATCH_ROWS", 300)
+    monkeypatch.setattr(spill, "SPOOL_BYTES", 9999)
+    monkeypatch.setattr(spill, "RUN_ROWS", 100)
+    monkeypatch.setattr(spill, "MERGED_ROWS", 400)
 
-    monkeypatch.setattr(points, "BLOCK_BYTES", 4096)
-    monkeypatch.setattr(module, "Accumulator", lambda folder: spill.Accumulator(folder, rows=100))
-    monkeypatch.setattr(
-        module, "Spool", lambda folder, dtype: spill.Spool(folder, dtype, limit=999)
-    )
+
+def test_a_long_table_takes_no_more_memory_than_its_batches(tmp_path, table, monkeypatch):
+    little_memory(monkeypatch)
     (tmp_path / "t.csv").write_text(as_text(table, ["x", "y", "gene"]))
     ingest(tmp_path / "t.csv", tmp_path / "s.zarr", pixel_size=7, chunk=8, shard=16)
     np.testing.assert_array_equal(pixels(tmp_path / "s.zarr"), expected_of(table, 7))
@@ -175,9 +176,7 @@ def test_a_long_table_takes_no_more_memory_than_its_batches(tmp_path, table, mon
 
 
 def test_batches_are_bounded(tmp_path, table, monkeypatch):
-    from bigcorr.raster import points
-
-    monkeypatch.setattr(points, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(text_table, "BLOCK_BYTES", 4096)
     (tmp_path / "t.csv").write_text(as_text(table, ["x", "y", "gene"]))
     sizes = [len(p.x) for p in read_points(tmp_path / "t.csv", GeneNames())]
     assert sum(sizes) == 5000
@@ -371,18 +370,6 @@ def test_a_finished_store_is_kept_unless_asked(tmp_path):
         ingest(tmp_path / "t.csv", tmp_path / "s.zarr", bin=2)
     done = ingest(tmp_path / "t.csv", tmp_path / "s.zarr", bin=2, overwrite=True)
     assert done["bin"] == 2
-
-
-def test_an_interrupted_ingest_leaves_nothing(tmp_path, monkeypatch, table):
-    (tmp_path / "t.csv").write_text(as_text(table, ["x", "y", "gene"]))
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(rasterize_module.StackWriter, "write", stop)
-    with pytest.raises(KeyboardInterrupt):
-        ingest(tmp_path / "t.csv", tmp_path / "s.zarr", pixel_size=7)
-    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
 
 
 @quiet

@@ -20,7 +20,7 @@ import pytest
 import bigcorr as bc
 from bigcorr.errors import RunError
 from bigcorr.operators import GaussianBlur
-from bigcorr.raster import lock
+from bigcorr.raster import lock, lock_owner
 from bigcorr.raster.ingest import ingest
 from bigcorr.raster.lock import LostLockError, force_unlock, lock_path, locked
 from bigcorr.raster.stack import StackWriter
@@ -31,9 +31,9 @@ from bigcorr.simulate.store import write_images
 
 HOLDER = """
 import sys, time
-from bigcorr.raster import lock
+from bigcorr.raster import lock, lock_owner
 if sys.argv[2] == "elsewhere":
-    lock._place = lambda: "another machine"
+    lock_owner.place = lambda: "another machine"
     lock.BEAT_SECONDS = 0.1
 with lock.locked(sys.argv[1]):
     print("held", flush=True)
@@ -88,7 +88,7 @@ def test_the_lock_of_a_killed_process_is_stale_at_once(tmp_path: Path) -> None:
 
 
 def test_a_process_number_that_was_given_again_is_no_owner(tmp_path: Path) -> None:
-    left_behind(tmp_path / "o", 0, place=lock._place(), pid=os.getpid(), born="long ago")
+    left_behind(tmp_path / "o", 0, place=lock_owner.place(), pid=os.getpid(), born="long ago")
     with locked(tmp_path / "o"):
         pass
 

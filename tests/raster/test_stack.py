@@ -102,7 +102,7 @@ def test_a_folder_that_is_no_store_is_never_overwritten(tmp_path):
 
 def test_writes_that_do_not_cover_whole_shards_are_refused(tmp_path):
     writer = StackWriter(tmp_path / "s.zarr", ["a", "b"], (64, 64), "u1", chunk=16, shard=32)
-    with pytest.raises(InputError, match="whole shards"):
+    with pytest.raises(InputError, match="cover a whole shard"):
         writer.write(slice(0, 2), Box(0, 16, 0, 32), np.ones((2, 16, 32), "u1"))
     with pytest.raises(InputError, match="data has shape"):
         writer.write(slice(0, 2), Box(0, 32, 0, 32), np.ones((2, 32, 31), "u1"))

@@ -208,10 +208,10 @@ def test_a_full_disk_is_one_clear_error_and_nothing_is_taken_for_done(
         def full(path: Path, text: str) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        keep = writer._write_whole
+        keep = writer.write_whole
         patch.setattr(
             writer,
-            "_write_whole",
+            "write_whole",
             lambda path, text: full(path, text) if path.parent.name == "done" else keep(path, text),
         )
         with pytest.raises(RunError, match="no space left on the device") as caught:
