@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 
 from bigcorr.errors import InputError, MissingFileError, RunError
@@ -24,6 +25,8 @@ from bigcorr.raster.writer import read_marker
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.damage import Damage, StoreCheck
 from bigcorr.run.progress import SILENT, Progress
+from bigcorr.run.rank_runs import read_state, runs_of
+from bigcorr.run.run_file import DamagedRun, Run, RunReader
 
 READERS = 4
 """Shards that are decoded at the same time: each may take 64 MiB and more."""
@@ -274,43 +277,43 @@ def _checksum(path: Path) -> int:
 
 
 def _check_job(place: Path, state: str, progress: Progress) -> StoreCheck:
-    """The sums that a job of pairs has kept, or the notes of a ranking."""
+    """The sums that a job of pairs has kept, or the sorted runs of a ranking."""
     tasks: list[Task] = []
     kind = "pairs"
     damages: list[Damage] = []
-    for name in ("job.json", "state.json"):
-        try:
-            facts = json.loads((place / name).read_text())
-            if name == "job.json":
-                kind = str(facts.get("kind", kind))
-            else:
-                damages += _check_runs(place, facts)
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, AttributeError) as error:
-            damages.append(Damage("metadata", str(place / name), "", chunks.one_line(error)))
+    try:
+        kind = str(json.loads((place / "job.json").read_text()).get("kind", kind))
+    except (OSError, ValueError, AttributeError) as error:
+        damages.append(Damage("metadata", str(place / "job.json"), "", chunks.one_line(error)))
+    try:
+        tasks += _run_tasks(place, read_state(place))
+    except (RunError, KeyError, TypeError) as error:
+        damages.append(Damage("metadata", str(place / "state.json"), "", chunks.one_line(error)))
     for file in sorted(place.rglob("*.npz")):
         tasks.append(lambda file=file: _check_sums(file))  # type: ignore[misc]
     damages += _run(tasks, progress)
     return StoreCheck(str(place), kind, state, len(tasks), damages=tuple(damages))
 
 
-def _check_runs(place: Path, state: dict[str, Any]) -> Iterator[Damage]:
-    """The sorted runs of a ranking: files of whole records, without checksums."""
+def _run_tasks(place: Path, state: dict[str, Any] | None) -> Iterator[Task]:
+    """A task for each sorted run that a ranking still needs."""
+    if state is None:
+        return
     ranked = sum(state["rank"]) >= sum(state["evidence"]) > 0
-    sizes = {}
     for stage in ("evidence", "rank"):
-        for number, length in enumerate(state[stage]):
-            file = place / f"{stage}-{number:05d}.run"
-            if file.exists():
-                sizes[file] = stage, length, file.stat().st_size
-            elif stage == "rank" or not ranked:
-                yield Damage("missing", str(file), "", "the file is not there")
-    for file, (stage, length, size) in sizes.items():
-        record = max(s // n for (other, n, s) in sizes.values() if other == stage)
-        if size != record * length:
-            reason = f"the file has {size} bytes, {record * length} were written"
-            yield Damage("torn", str(file), "", reason)
+        for run in runs_of(place, state, stage):
+            if stage == "rank" or not ranked or run.path.exists():
+                record = np.dtype((np.void, state["record"][stage]))
+                yield lambda run=run, record=record: _check_run(run, record)  # type: ignore[misc]
+
+
+def _check_run(run: Run, record: np.dtype[Any]) -> list[Damage]:
+    try:
+        RunReader(run, record).verify()
+    except DamagedRun as error:
+        kind = "damaged" if run.path.exists() else "missing"
+        return [Damage(kind, str(run.path), error.where, error.why)]
+    return []
 
 
 def _check_sums(file: Path) -> list[Damage]:

@@ -17,8 +17,9 @@ from bigcorr.errors import InputError, MissingFileError, RunError
 from bigcorr.pairs import listing as pair_listing
 from bigcorr.pairs.listing import PairListing
 from bigcorr.run import rank_job, rank_runs
-from bigcorr.run.external_sort import Merge, write_run
+from bigcorr.run.external_sort import Merge
 from bigcorr.run.progress import SILENT
+from bigcorr.run.run_file import write_run
 
 
 def result(channels: int, seed: int = 0, significance: bool = True, **attrs) -> xr.Dataset:
