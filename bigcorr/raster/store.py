@@ -266,6 +266,16 @@ def old_path(path: Path) -> Path:
     return path.with_name(path.name + ".replaced" + PARTIAL)
 
 
+def sync_file(path: Path) -> None:
+    """Have the disk keep a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
 def sync_folder(path: Path) -> None:
     """Ask the disk to keep the folder's entries (best effort: some file systems refuse)."""
     with contextlib.suppress(OSError):

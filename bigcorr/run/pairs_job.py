@@ -99,7 +99,7 @@ def run_pairs(
         result = compute(asked, plan, pool, checkpoint, progress)
         result.attrs["wall_seconds"] = round(time.monotonic() - started, 3)
         progress.note(f"writing {out}")
-        write_result(result, out, checkpoint.path / "result", job)
+        write_result(result, out, checkpoint.path / "result", job, progress)
         checkpoint.remove()
     return {
         "output": str(out),

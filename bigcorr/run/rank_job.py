@@ -29,7 +29,8 @@ from bigcorr.pairs.listing import RANKED, TILE_BYTES, PairListing, Records
 from bigcorr.pairs.ranking import check_table_path, ranked_records, table_piece
 from bigcorr.pairs.table_file import TableFile
 from bigcorr.raster import store
-from bigcorr.raster.lock import locked
+from bigcorr.raster.lock import Lock, locked
+from bigcorr.raster.whole_file import whole_file
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import parse_memory
 from bigcorr.run.progress import Progress
@@ -120,7 +121,7 @@ def write_ranking(
             f"{listing.total:,} pairs"
         )
     with locked(path, progress) as lock:
-        return _rank(listing, path, rows, resume, lock.watch(progress))
+        return _rank(listing, path, rows, resume, lock, lock.watch(progress))
 
 
 def _least_rows(total: int) -> int:
@@ -132,15 +133,11 @@ def _least_rows(total: int) -> int:
 
 
 def _rank(
-    listing: PairListing, path: Path, rows: int, resume: bool, progress: Progress
+    listing: PairListing, path: Path, rows: int, resume: bool, lock: Lock, progress: Progress
 ) -> dict[str, Any]:
     summary: dict[str, Any] = {"output": str(path), "by": listing.by, "pairs": listing.total}
     if 3 * listing.total <= rows:
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            _write(listing, partial, path, iter([ranked_records(listing)]), progress)
-        finally:
-            partial.unlink(missing_ok=True)
+        _write(listing, path, iter([ranked_records(listing)]), lock, progress)
         return summary | {"runs": 0, "runs_found_done": 0}
     stamp = _stamp(listing.source)
     work = RankingRuns(
@@ -149,7 +146,7 @@ def _rank(
     work.begin(_job(listing, stamp), resume)
     try:
         merge = work.merge(work.ranked_runs(), listing.key, by_code=True)
-        _write(listing, work.folder / "table", path, iter(merge), progress)
+        _write(listing, path, iter(merge), lock, progress)
     except BaseException:
         if stamp is None:
             work.checkpoint.remove()
@@ -159,18 +156,19 @@ def _rank(
 
 
 def _write(
-    listing: PairListing, partial: Path, path: Path, batches: Iterator[Records], progress: Progress
+    listing: PairListing, path: Path, batches: Iterator[Records], lock: Lock, progress: Progress
 ) -> None:
     """Write the table and give it its name."""
     schema = table_piece(listing, np.empty(0, listing.dtype), 1).schema
     done = 0
-    with store.writing(path):
-        with TableFile(partial, path.suffix, schema) as file:
-            for records in _even(batches, listing):
-                file.write(table_piece(listing, records, done + 1))
-                done += len(records)
-                progress("write", done, listing.total)
-        os.replace(partial, path)
+    with (
+        whole_file(path, lock) as temporary,
+        TableFile(temporary, path.suffix, schema) as file,
+    ):
+        for records in _even(batches, listing):
+            file.write(table_piece(listing, records, done + 1))
+            done += len(records)
+            progress("write", done, listing.total)
 
 
 def _even(batches: Iterator[Records], listing: PairListing) -> Iterator[Records]:

@@ -52,7 +52,6 @@ class RankingRuns:
 
     def begin(self, job: dict[str, Any], resume: bool) -> None:
         self.checkpoint.begin(job, resume)
-        (self.folder / "table").unlink(missing_ok=True)
         stored = read_state(self.folder)
         self.state = stored or {
             "evidence": [],

@@ -247,7 +247,7 @@ def test_wrong_input_is_named_and_nothing_is_written(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(RunError, match="No space left"):
+    with pytest.raises(RunError, match="no space left on the device while writing"):
         write_report(result(2), out)
     assert not list(tmp_path.iterdir())
 

@@ -15,6 +15,7 @@ import bigcorr as bc
 from bigcorr.errors import RunError
 from bigcorr.pairs import listing as pair_listing
 from bigcorr.pairs.listing import TESTED, PairListing
+from bigcorr.raster.lock import locked
 from bigcorr.run import rank_job, run_file
 from bigcorr.run.progress import SILENT
 from bigcorr.run.run_file import DamagedRun, Run, RunReader, run_bytes, write_run
@@ -108,7 +109,8 @@ def test_a_damaged_ranking_is_not_gone_on_with(tmp_path, monkeypatch, harm):
     out = tmp_path / "pairs.parquet"
 
     def rank(resume: bool = True) -> None:
-        rank_job._rank(PairListing(sim, "pearson"), out, 200, resume, SILENT)
+        with locked(out) as lock:
+            rank_job._rank(PairListing(sim, "pearson"), out, 200, resume, lock, SILENT)
 
     def stop(*_: object) -> None:
         raise Stop
