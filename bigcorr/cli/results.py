@@ -31,18 +31,20 @@ def result_at(path: str) -> xr.Dataset | None:
 
     try:
         node = zarr.open(path, mode="r")
-    except Exception as error:
-        raise InputError(f"{path} cannot be opened: {error}") from error
-    if not isinstance(node, zarr.Group) or not {"channel", "other"} <= set(node.array_keys()):
-        return None
-    import xarray as xr
+        if not isinstance(node, zarr.Group) or not {"channel", "other"} <= set(node.array_keys()):
+            return None
+        import xarray as xr
 
-    return xr.open_zarr(path, chunks=None)
+        return xr.open_zarr(path, chunks=None)
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged metadata make the parser fail in any way
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} cannot be opened: {words}") from error
 
 
 def measures_in(result: xr.Dataset) -> list[str]:
     """The measures of a result in the order in which they were asked for."""
     from bigcorr.pairs.matrices import measures_of
 
-    asked = list(result.attrs.get("parameters", {}))
-    return sorted(measures_of(result), key=lambda m: asked.index(m) if m in asked else len(asked))
+    return measures_of(result)

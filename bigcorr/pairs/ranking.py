@@ -16,6 +16,7 @@ from bigcorr.errors import InputError, MissingFileError
 from bigcorr.pairs.evidence import q_values
 from bigcorr.pairs.listing import RANKED, PairListing, Records, ahead
 from bigcorr.pairs.order import first_of, ordered
+from bigcorr.raster.damaged import naming_damage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +73,8 @@ def rank_pairs(
     InputError
         Unknown `by`, `order`, `sigma` or channel, ``order="z"`` where the measure has no
         significance, or a table that memory cannot hold.
+    RunError
+        A chunk of the store is damaged; it is named.
 
     See Also
     --------
@@ -132,9 +135,12 @@ def rank_pairs(
     listing = PairListing(sim, by, order, sigma, against)
     if top is None and bottom is None:
         _refuse_too_many(listing.total)
-        records = ranked_records(listing)
+        with naming_damage(sim):
+            records = ranked_records(listing)
         return listing.frame(records, np.arange(1, len(records) + 1))
-    return listing.frame(*_ends(listing, int(top or 0), int(bottom or 0)))
+    with naming_damage(sim):
+        ends = _ends(listing, int(top or 0), int(bottom or 0))
+    return listing.frame(*ends)
 
 
 def ranked_records(listing: PairListing) -> Records:

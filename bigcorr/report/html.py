@@ -21,6 +21,7 @@ import numpy as np
 from bigcorr.errors import InputError, MissingFileError
 from bigcorr.pairs.matrices import measures_of, select_sigma
 from bigcorr.pairs.precision import group_precision
+from bigcorr.raster.damaged import naming_damage
 from bigcorr.raster.whole_file import whole_file
 from bigcorr.report import notes, pictures
 from bigcorr.report.agreement import agreement_section
@@ -81,7 +82,8 @@ def write_report(
             raise InputError(f"by: got {by!r}, this result has: {', '.join(measures)}")
         measures = [by]
     stack, absent = pictures.find_source(sim, source)
-    page = _page(sim, measures, title, Setting(stack, absent, top, few_counts))
+    with naming_damage(sim):
+        page = _page(sim, measures, title, Setting(stack, absent, top, few_counts))
     with whole_file(out_html) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out_html

@@ -29,6 +29,7 @@ from bigcorr.pairs.listing import RANKED, TILE_BYTES, PairListing, Records
 from bigcorr.pairs.ranking import check_table_path, ranked_records, table_piece
 from bigcorr.pairs.table_file import TableFile
 from bigcorr.raster import store
+from bigcorr.raster.damaged import naming_damage
 from bigcorr.raster.lock import Lock, locked
 from bigcorr.raster.whole_file import whole_file
 from bigcorr.run.checkpoint import Checkpoint
@@ -93,7 +94,7 @@ def write_ranking(
     InputError
         As `rank_pairs`; or too little memory, with what it takes.
     RunError
-        The disk is full, or cannot be written.
+        The disk is full, or cannot be written; or a chunk of the store is damaged, which is named.
 
     Notes
     -----
@@ -120,7 +121,7 @@ def write_ranking(
             f"memory: got {limit / 2**20:.0f} MiB, takes at least {needed / 2**20:.0f} MiB for "
             f"{listing.total:,} pairs"
         )
-    with locked(path, progress) as lock:
+    with locked(path, progress) as lock, naming_damage(sim):
         return _rank(listing, path, rows, resume, lock, lock.watch(progress))
 
 
