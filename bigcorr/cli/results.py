@@ -29,14 +29,14 @@ def result_at(path: str) -> xr.Dataset | None:
         return None
     import zarr
 
+    from bigcorr.raster.result_store import open_result_store
+
     try:
         node = zarr.open(path, mode="r")
         if not isinstance(node, zarr.Group) or not {"channel", "other"} <= set(node.array_keys()):
             return None
-        import xarray as xr
-
-        return xr.open_zarr(path, chunks=None)
-    except MemoryError:
+        return open_result_store(path, chunks=None)
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # damaged metadata make the parser fail in any way
         words = " ".join(str(error).split()) or type(error).__name__

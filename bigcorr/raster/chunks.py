@@ -108,7 +108,9 @@ def file_of_place(array: zarr.Array[Any], place: Place) -> str:
 def place_of_file(array: zarr.Array[Any], name: str) -> Place | None:
     """The pixels of a file of an array as ours are; None if the name is none of a chunk."""
     head, *rest = name.split("/")
-    if head != "c" or len(rest) != array.ndim or not all(part.isdigit() for part in rest):
+    if head != "c" or len(rest) != array.ndim:
+        return None
+    if not all(part.isascii() and part.isdigit() and len(part) < 20 for part in rest):
         return None
     unit = array.shards or array.chunks
     return tuple(
@@ -131,12 +133,17 @@ def write_file_lists(root: Path) -> None:
 
 
 def read_file_list(folder: Path) -> dict[str, int] | None:
-    """What `write_file_lists` wrote; None where there is no list, or it is torn."""
+    """What `write_file_lists` wrote; None where there is no list, it is torn, or names files that
+    lie elsewhere."""
     try:
         listed = json.loads((folder / FILE_LIST).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return listed if isinstance(listed, dict) else None
+    sound = isinstance(listed, dict) and all(
+        isinstance(size, int) and name.startswith("c/") and ".." not in name and "\0" not in name
+        for name, size in listed.items()
+    )
+    return listed if sound else None
 
 
 def store_root(array: zarr.Array[Any]) -> str:

@@ -36,6 +36,9 @@ BLOCK_BYTES = 8 * 2**20
 BATCH_ROWS = 2**19
 MAX_GENES = 500_000
 
+_UNREADABLE = (pa.ArrowException, OSError)
+"""What pyarrow raises for damaged files: of some kinds only now and then."""
+
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 
 
@@ -105,7 +108,7 @@ def read_points(
     try:
         for batch in batches:
             yield _rows(batch, genes, path, count_name)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path} cannot be read as a table: {one_line(error)}") from error
 
 
@@ -180,7 +183,7 @@ Opened = tuple[Iterator[Any], str | None]
 def _open_parquet(path: str | Path, columns: dict[str, str] | None) -> Opened:
     try:
         file = pq.ParquetFile(str(path))
-    except (pa.ArrowInvalid, OSError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path} cannot be read as Parquet: {one_line(error)}") from error
     found = find_columns(file.schema_arrow.names, columns, path)
     for role in ("x", "y", "count"):
@@ -254,7 +257,7 @@ def _read_header(path: str | Path) -> tuple[list[str], str, int]:
     try:
         with _stream(path) as stream:
             start = stream.read(2**20)
-    except (OSError, pa.ArrowInvalid) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path} cannot be read: {one_line(error)}") from error
     if b"\x00" in start:
         raise InputError(f"{path} is neither a raster nor a table of points: it is binary")

@@ -24,7 +24,7 @@ from zarr.core.buffer.cpu import NDBuffer
 
 from bigcorr.errors import InputError, RunError
 from bigcorr.raster.chunks import damaged_chunks, describe_chunk, one_line, store_root
-from bigcorr.raster.codecs import fast_codecs, has_crc32c
+from bigcorr.raster.codecs import fast_codecs, has_crc32c, refuse_pickles
 
 CHUNK = 512
 SHARD = 2048
@@ -42,6 +42,7 @@ def open_array(path: str | Path, mode: str = "r", component: str = "") -> zarr.A
     try:
         array = zarr.open_array(str(path), path=component or None, mode=mode)
         _check_chunks(array)
+        refuse_pickles(array)
         if array.metadata.zarr_format == 3 and array.dtype.isnative and not has_crc32c(array):
             with fast_codecs(in_order=mode != "r" and array.shards is not None):
                 array = zarr.open_array(str(path), path=component or None, mode=mode)

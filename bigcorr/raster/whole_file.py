@@ -13,7 +13,7 @@ from bigcorr.raster.lock import Lock, locked
 
 
 def temporary_path(path: Path) -> Path:
-    """Where a file is written before it takes its name; what a killed run left there is replaced."""
+    """Where a file is written before it takes its name: what a killed run left is replaced."""
     return path.with_name(f".{path.name}{store.PARTIAL}")
 
 

@@ -22,6 +22,7 @@ from bigcorr.errors import InputError, MissingFileError
 from bigcorr.pairs.matrices import measures_of, select_sigma
 from bigcorr.pairs.precision import group_precision
 from bigcorr.raster.damaged import naming_damage
+from bigcorr.raster.result_store import open_result_store
 from bigcorr.raster.whole_file import whole_file
 from bigcorr.report import notes, pictures
 from bigcorr.report.agreement import agreement_section
@@ -96,12 +97,7 @@ def _open(result: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
         sim, name = result, "this Dataset"
     else:
         name = os.fspath(result)
-        if not Path(name).exists():
-            raise MissingFileError(f"{name}: no such file")
-        try:
-            sim = xr.open_zarr(name, consolidated=False)
-        except Exception as error:
-            raise InputError(f"{name} is not a result of bigcorr pairs: {error}") from error
+        sim = open_result_store(result, consolidated=False)
     if not measures_of(sim):
         raise InputError(f"{name} is not a result of bigcorr pairs: it holds no pair matrix")
     return sim

@@ -140,6 +140,9 @@ def _missing(array: zarr.Array[Any], folder: Path) -> Iterator[Damage]:
     """Files that the array's list names and that are gone or have another length."""
     listed = chunks.read_file_list(folder)
     if listed is None:
+        if (folder / chunks.FILE_LIST).exists():
+            reason = "the list of files cannot be read, or names files that are not its own"
+            yield Damage("metadata", str(folder / chunks.FILE_LIST), "", reason, str(folder))
         return
     for name, size in listed.items():
         file = folder / name

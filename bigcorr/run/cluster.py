@@ -16,7 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bigcorr.errors import InputError, MissingFileError, RunError
+from bigcorr.errors import InputError, MissingFileError
+from bigcorr.run.worker_memory import DeadWorkerError, WorkerMemory
 from bigcorr.run.workspace import release
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class DaskPool:
         workers = client.scheduler_info()["workers"].values()
         limits = [w["memory_limit"] // max(w["nthreads"], 1) for w in workers if w["memory_limit"]]
         self.memory_limit = min(limits) if limits else None
+        whole = [w["memory_limit"] for w in workers if w["memory_limit"]]
+        self._worker_limit = min(whole) if whole else None
         self.dashboard = client.dashboard_link
         self.description = description or f"dask cluster with {self.slots} slots"
 
@@ -128,19 +131,20 @@ class DaskPool:
         first = [submit(*item) for item in islice(numbered, window or 2 * self.slots)]
         completed = as_completed(first)
         try:
-            for future in completed:
-                index = indices.pop(future.key)
-                try:
-                    result = future.result()
-                except KilledWorker as error:
-                    raise RunError(
-                        f"the worker of task {index} died {error.allowed_failures + 1} times, "
-                        "most likely for want of memory: raise --memory or run fewer workers"
-                    ) from error
-                future.release()
-                for item in islice(numbered, 1):
-                    completed.add(submit(*item))
-                yield index, result
+            with WorkerMemory(self.client) as memory:
+                for future in completed:
+                    index = indices.pop(future.key)
+                    try:
+                        result = future.result()
+                    except KilledWorker as error:
+                        times = error.allowed_failures + 1
+                        raise DeadWorkerError(
+                            index, times, memory.bytes, self._worker_limit
+                        ) from error
+                    future.release()
+                    for item in islice(numbered, 1):
+                        completed.add(submit(*item))
+                    yield index, result
         finally:
             self.client.cancel(list(completed.futures))
             # Their memory is not ours to keep; a cluster that has gone has none left.

@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bigcorr import __version__
-from bigcorr.errors import InputError, MissingFileError
+from bigcorr.errors import InputError
 from bigcorr.pairs.listing import RANKED, TILE_BYTES, PairListing, Records
 from bigcorr.pairs.ranking import check_table_path, ranked_records, table_piece
 from bigcorr.pairs.table_file import TableFile
 from bigcorr.raster import store
 from bigcorr.raster.damaged import naming_damage
 from bigcorr.raster.lock import Lock, locked
+from bigcorr.raster.result_store import open_result_store
 from bigcorr.raster.whole_file import whole_file
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import parse_memory
@@ -194,12 +195,7 @@ def _opened(sim: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
 
     if isinstance(sim, xr.Dataset):
         return sim
-    if not Path(sim).exists():
-        raise MissingFileError(f"no such file or folder: {os.fspath(sim)}")
-    try:
-        return xr.open_zarr(os.fspath(sim), chunks=None, consolidated=False)
-    except Exception as error:
-        raise InputError(f"{os.fspath(sim)} is not a result of bigcorr pairs: {error}") from error
+    return open_result_store(sim, chunks=None, consolidated=False)
 
 
 def _job(listing: PairListing, stamp: list[Any] | None) -> dict[str, Any]:

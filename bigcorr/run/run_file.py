@@ -75,7 +75,7 @@ def write_run(path: Path, records: Array, order: Indices | None = None, keep: bo
                 part.tofile(file)
             trailer = np.array(checksums, _CRC)
             trailer.tofile(file)
-            np.array([zlib.crc32(trailer)], _CRC).tofile(file)
+            np.array([zlib.crc32(trailer.tobytes())], _CRC).tofile(file)
             file.flush()
             if keep:
                 os.fsync(file.fileno())
@@ -84,7 +84,7 @@ def write_run(path: Path, records: Array, order: Indices | None = None, keep: bo
 
 
 def _checksums(records: Array) -> list[int]:
-    data = memoryview(records.view(np.uint8)) if len(records) else b""
+    data = records.view(np.uint8).data if len(records) else b""
     step = BLOCK * records.dtype.itemsize
     return [zlib.crc32(data[a : a + step]) for a in range(0, len(data), step)]
 
@@ -137,7 +137,7 @@ class RunReader:
     def _trailer(self) -> Array:
         blocks = _blocks(self.run.length)
         held = self._raw(_CRC, self.run.length * self.dtype.itemsize, blocks + 1)
-        if zlib.crc32(np.ascontiguousarray(held[:-1])) != held[-1]:
+        if zlib.crc32(held[:-1].tobytes()) != held[-1]:
             raise DamagedRun(self.run, "its list of checksums is not what was written")
         return held[:-1]
 

@@ -44,7 +44,7 @@ SHARES = {
     "measures": 0.2,
 }
 BATCH = 400
-CASE_SECONDS = 10.0
+CASE_SECONDS = 30.0
 MEMORY_BYTES = 12 * 2**30
 FILE_BYTES = 256 * 2**20
 

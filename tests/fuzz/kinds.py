@@ -162,7 +162,7 @@ steps:
       sigma: [1, 2]
   - rank: {result: OUT/r.zarr, by: pearson, top: 2, output: OUT/p.csv, sigma: 1}
 """
-POINTS = "x,y,gene,count\n0,0,a,1\n3.5,1,b,2\n3,1,b,1\n7,9,\"c,d\",4\n"
+POINTS = 'x,y,gene,count\n0,0,a,1\n3.5,1,b,2\n3,1,b,1\n7,9,"c,d",4\n'
 
 
 class Arguments(Kind):
@@ -323,7 +323,9 @@ class Images(Kind):
         tifffile.imwrite("tiles.tif", image[0], tile=(16, 16), compression="zlib")
         tifffile.imwrite("lzw.tif", image[0], compression="lzw", predictor=True)
         tifffile.imwrite("big.tif", image, bigtiff=True, photometric="minisblack")
-        tifffile.imwrite("a.ome.tif", image, metadata={"axes": "CYX", "Channel": {"Name": [*"abc"]}})
+        tifffile.imwrite(
+            "a.ome.tif", image, metadata={"axes": "CYX", "Channel": {"Name": [*"abc"]}}
+        )
         tags = [
             (33550, "d", 3, (2.0, 2.0, 0.0), True),
             (33922, "d", 6, (0.0, 0.0, 0.0, 100.0, 200.0, 0.0), True),
@@ -376,7 +378,7 @@ def look_at(path: str) -> None:
 
 
 class Metadata(Kind):
-    """Metadata of stores and of jobs under way: what Zarr, xarray, OME and we keep beside pixels."""
+    """Metadata of stores and of jobs under way: what lies beside the pixels."""
 
     def prepare(self) -> None:
         import zarr
@@ -515,10 +517,9 @@ class Measures(Kind):
         return library(self.use)
 
     def use(self) -> None:
+        from bigcorr.jobs import build
         from bigcorr.jobs.models import Measure
         from bigcorr.measures import parse
-
-        from bigcorr.jobs import build
 
         errors = []
         model = None

@@ -6,7 +6,21 @@ import copy
 import random
 from typing import Any
 
-NUMBERS = ["0", "-1", "1", "2", "7", "1e309", "-0.0", "nan", "inf", "1e-300", "10" * 12, "0x10", "1_0"]
+NUMBERS = [
+    "0",
+    "-1",
+    "1",
+    "2",
+    "7",
+    "1e309",
+    "-0.0",
+    "nan",
+    "inf",
+    "1e-300",
+    "10" * 12,
+    "0x10",
+    "1_0",
+]
 WORDS = [
     "",
     " ",
@@ -168,9 +182,61 @@ def spoiled_text(text: str, rng: random.Random) -> str:
     return spoiled.replace(b"\0", b"").decode("utf-8", "surrogateescape")
 
 
-OPTIONS = """--output -o --sigma --window --stride --measure -m --contrast-floor --no-significance
---mask --nodata --min-count --against --detrend --n-shifts --shift-seed --plan-only --by --order
---top --bottom --clusters --threshold --stack --bin --pixel-size --origin --round --normalize
---columns --chunk --shard --boundary --min-valid --weights --blur --points --radius --method
---truncate --fill --data-range --gaussian-weights --k1 --k2 --memory --threads --workers --restart
---json --quiet --help --cluster --version -h --""".split()
+OPTIONS = [
+    "--output",
+    "-o",
+    "--sigma",
+    "--window",
+    "--stride",
+    "--measure",
+    "-m",
+    "--contrast-floor",
+    "--no-significance",
+    "--mask",
+    "--nodata",
+    "--min-count",
+    "--against",
+    "--detrend",
+    "--n-shifts",
+    "--shift-seed",
+    "--plan-only",
+    "--by",
+    "--order",
+    "--top",
+    "--bottom",
+    "--clusters",
+    "--threshold",
+    "--stack",
+    "--bin",
+    "--pixel-size",
+    "--origin",
+    "--round",
+    "--normalize",
+    "--columns",
+    "--chunk",
+    "--shard",
+    "--boundary",
+    "--min-valid",
+    "--weights",
+    "--blur",
+    "--points",
+    "--radius",
+    "--method",
+    "--truncate",
+    "--fill",
+    "--data-range",
+    "--gaussian-weights",
+    "--k1",
+    "--k2",
+    "--memory",
+    "--threads",
+    "--workers",
+    "--restart",
+    "--json",
+    "--quiet",
+    "--help",
+    "--cluster",
+    "--version",
+    "-h",
+    "--",
+]

@@ -87,10 +87,14 @@ def test_what_was_there_stays_where_writing_fails(tmp_path: Path) -> None:
 
 def test_a_run_that_lost_its_lock_does_not_replace_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    with locked(path) as lock, pytest.raises(RunError, match="taken over"):
-        with whole_file(path, lock) as temporary:
+
+    def lose() -> None:
+        with locked(path) as lock, whole_file(path, lock) as temporary:
             temporary.write_text("new")
             lock._lost = _Other()  # type: ignore[assignment]
+
+    with pytest.raises(RunError, match="taken over"):
+        lose()
     assert not path.exists()
 
 

@@ -55,7 +55,11 @@ def contents(path: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("stop_after", [0, 1, 20, 35])
 def test_a_result_that_was_cut_short_is_gone_on_with(
-    stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiles_of_256: None, stop_after: int
+    stack: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiles_of_256: None,
+    stop_after: int,
 ) -> None:
     whole, out = tmp_path / "whole.zarr", tmp_path / "o.zarr"
     compare(stack, whole)
