@@ -36,7 +36,7 @@ BLOCK_BYTES = 8 * 2**20
 BATCH_ROWS = 2**19
 MAX_GENES = 500_000
 
-_UNREADABLE = (pa.ArrowException, OSError)
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeError)
 """What pyarrow raises for damaged files: of some kinds only now and then."""
 
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}

@@ -143,7 +143,7 @@ LINES = [
     "clusters result.zarr --clusters 2 -o OUT/c.csv",
     "report result.zarr -o OUT/r.html",
     "ingest points.csv OUT/s.zarr --bin 1 --origin 0,0 --chunk 16 --shard 32",
-    "ingest points.csv OUT/s.zarr --pixel-size 2 --columns x=x,y=y,gene=gene --normalize log1p-cp10k",
+    "ingest points.csv OUT/s.zarr --pixel-size 2 --columns x=x,gene=gene --normalize log1p-cp10k",
     "simulate OUT/s.zarr --channels 2 --size 32,24 --seed 1 --cell 4",
     "simulate OUT/s.zarr --kind images --size 32 --shift 1,2 --noise .1",
     "run job.yaml",
