@@ -47,10 +47,10 @@ def first_damage(path: Path) -> str | None:
         members = dict(node.members(max_depth=None)) if isinstance(node, zarr.Group) else {"": node}
         for name in [name for name, array in members.items() if isinstance(array, zarr.Array)]:
             array = store.open_array(path, component=name)
-            everything = tuple(slice(0, n) for n in array.shape)
-            for chunk, place, cause in chunks.damaged_chunks(array, everything):
-                words = chunks.describe_chunk(array, chunk, place)
-                return f"{words}: {chunks.one_line(cause)}"
+            for _, part in chunks.stored_places(array, path / name):
+                for chunk, place, cause in chunks.damaged_chunks(array, part):
+                    words = chunks.describe_chunk(array, chunk, place)
+                    return f"{words}: {chunks.one_line(cause)}"
     except Exception as error:  # damaged metadata make the parser fail in any way
         return f"{path}: {chunks.one_line(error)}"
     return None

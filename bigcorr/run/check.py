@@ -8,6 +8,7 @@ Nothing is changed.
 from __future__ import annotations
 
 import json
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -187,13 +188,8 @@ def _damage(
 def _chunk_tasks(array: zarr.Array[Any], folder: Path) -> Iterator[Task]:
     """A task for each file of data that is there, and has the length that it should have."""
     listed = chunks.read_file_list(folder) or {}
-    whole = tuple(slice(0, n) for n in array.shape)
-    for place in chunks.parts_of(whole, array.shards or array.chunks):
-        name = chunks.file_of_place(array, place)
-        try:
-            size = (folder / name).stat().st_size
-        except OSError:
-            continue  # empty, or told as missing
+    for name, place in chunks.stored_places(array, folder):
+        size = (folder / name).stat().st_size
         if listed.get(name, size) == size:
             yield lambda place=place, file=folder / name: [  # type: ignore[misc]
                 _damage("damaged", array, index, part, file, chunks.one_line(why))
@@ -227,16 +223,15 @@ def _check_map_job(place: Path, state: str, progress: Progress) -> StoreCheck:
         damage = Damage("metadata", str(place), "", chunks.one_line(error))
         return StoreCheck(str(place), "map", state, damages=(damage,))
     folder = place / "store" / array.basename
-    whole = tuple(slice(0, n) for n in array.shape)
-    units = list(chunks.parts_of(whole, array.shards))
+    total = math.prod(-(-n // size) for n, size in zip(array.shape, array.shards, strict=True))
     tasks: list[Task] = []
-    for unit in units:
-        name = "-".join(
-            str(part.start // size) for part, size in zip(unit, array.shards, strict=True)
-        )
-        marker = place / "done" / name
-        if marker.exists():
-            file = folder / chunks.file_of_place(array, unit)
+    for marker in sorted((place / "done").glob("*")):
+        # A marker is called by the numbers of its shard, as the shard's file is.
+        index = [int(number) for number in marker.name.split("-") if number.isdecimal()]
+        name = "" if len(index) != array.ndim else array.metadata.encode_chunk_key(tuple(index))
+        unit = chunks.place_of_file(array, name)
+        if unit is not None:
+            file = folder / name
             tasks.append(
                 lambda unit=unit, marker=marker, file=file: _check_shard(  # type: ignore[misc]
                     array, unit, marker, file, fingerprint
@@ -245,7 +240,7 @@ def _check_map_job(place: Path, state: str, progress: Progress) -> StoreCheck:
     damages = _run(tasks, progress)
     kind = str(facts.get("kind", "raster")) if isinstance(facts, dict) else "raster"
     return StoreCheck(
-        str(place), kind, state, len(tasks), len(tasks) - len(damages), len(units), tuple(damages)
+        str(place), kind, state, len(tasks), len(tasks) - len(damages), total, tuple(damages)
     )
 
 
