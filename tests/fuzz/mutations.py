@@ -131,11 +131,11 @@ def spoiled_data(data: Any, rng: random.Random) -> Any:
     for _ in range(rng.choice([1, 1, 2])):
         places = list(_places(out))
         if not places:
-            return rng.choice(VALUES)
+            return _any_value(rng)
         holder, key = rng.choice(places)
         how = rng.randrange(6)
         if how < 3:
-            holder[key] = rng.choice(VALUES)
+            holder[key] = _any_value(rng)
         elif how == 3 and isinstance(holder[key], (int, float)):
             holder[key] = type(holder[key])(holder[key] * rng.choice([-1, 0, 2, 3, 1000]))
         elif how == 4:
@@ -143,8 +143,13 @@ def spoiled_data(data: Any, rng: random.Random) -> Any:
         elif isinstance(holder, dict):
             holder[rng.choice([*WORDS[:12], f"{key}x"])] = holder.pop(key)
         else:
-            holder.insert(0, rng.choice(VALUES))
+            holder.insert(0, _any_value(rng))
     return out
+
+
+def _any_value(rng: random.Random) -> Any:
+    """A copy: what is put in may be spoiled in its turn."""
+    return copy.deepcopy(rng.choice(VALUES))
 
 
 def _places(data: Any) -> Any:
