@@ -9,6 +9,7 @@ task a thread, one BLAS thread a task, numba kernels serial inside a task.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -138,6 +139,11 @@ class DaskPool:
                         result = future.result()
                     except KilledWorker as error:
                         times = error.allowed_failures + 1
+                        # Tasks that waited in the same worker are told dead as well, and may be
+                        # told first: it was at the one that was handed out first.
+                        time.sleep(0.2)
+                        dead = [f.key for f in completed.futures if f.status == "error"]
+                        index = min([index, *(indices[key] for key in dead if key in indices)])
                         raise DeadWorkerError(
                             index, times, memory.bytes, self._worker_limit
                         ) from error

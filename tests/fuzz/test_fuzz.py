@@ -137,7 +137,7 @@ def test_a_tiff_of_tiles_of_two_sides_is_refused(tmp_path: Path) -> None:
 
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((32, 48), "u2"), tile=(16, 16))
-    sound, doubled = (struct.pack("<HHI", 323, 3, count) for count in (1, 2))  # TileLength
+    sound, doubled = (struct.pack("<HHI", 323, 4, count) for count in (1, 2))  # TileLength
     assert path.read_bytes().count(sound) == 1
     path.write_bytes(path.read_bytes().replace(sound, doubled))
     with pytest.raises(InputError, match="cannot be read as TIFF"):
