@@ -141,7 +141,7 @@ class DaskPool:
                         times = error.allowed_failures + 1
                         # Tasks that waited in the same worker are told dead as well, and may be
                         # told first: it was at the one that was handed out first.
-                        time.sleep(0.2)
+                        time.sleep(0.5)
                         dead = [f.key for f in completed.futures if f.status == "error"]
                         index = min([index, *(indices[key] for key in dead if key in indices)])
                         raise DeadWorkerError(

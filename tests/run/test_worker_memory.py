@@ -72,7 +72,7 @@ def image(tmp_path: Path) -> str:
 
 def test_a_death_for_want_of_memory_tells_limit_and_what_was_seen(pool: DaskPool) -> None:
     with pytest.raises(DeadWorkerError) as caught, telling_projection(300 * 2**20):
-        list(pool.imap(eat, [(n,) for n in range(4)]))
+        list(pool.imap(eat, [(n,) for n in range(3)]))
     assert isinstance(caught.value, RunError)
     words = str(caught.value)
     assert words.startswith("the worker of task 2 died once, for want of memory (a worker was seen")
@@ -83,10 +83,10 @@ def test_a_death_for_want_of_memory_tells_limit_and_what_was_seen(pool: DaskPool
 
 def test_a_death_of_something_else_is_not_called_one_of_memory(pool: DaskPool) -> None:
     with pytest.raises(DeadWorkerError, match=r"task 1 died once .*not for want of memory"):
-        list(pool.imap(die, [(n,) for n in range(3)]))
+        list(pool.imap(die, [(n,) for n in range(2)]))
 
 
-def test_maps_and_pairs_name_their_place_and_go_on_afterwards(
+def test_maps_and_pairs_name_the_place_and_what_was_projected(
     pool: DaskPool, image: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "o.zarr"
@@ -94,8 +94,7 @@ def test_maps_and_pairs_name_their_place_and_go_on_afterwards(
         run_map(GaussianBlur(1.0), [Crashing(image)], out, cluster=pool)
     with pytest.raises(DeadWorkerError, match=r"unit \d+ of \w+.* died once .*projected are \d+"):
         run_pairs(Crashing(image), tmp_path / "r.zarr", measures=["pearson"], cluster=pool)
-    run_map(GaussianBlur(1.0), [image], tmp_path / "fine.zarr", cluster=pool)
-    assert bc.check_store(tmp_path / "fine.zarr").ok
+    assert bc.check_store(tmp_path / "o.zarr").ok  # nothing half done is taken for done
 
 
 def test_a_task_that_fails_by_its_data_names_tile_and_file(tmp_path: Path) -> None:
