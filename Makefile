@@ -1,6 +1,8 @@
 # make demo   a minute's walk through the program, on data with a known answer
 # make test   the tests (those on the real data beside the project: make acceptance)
 # make faults harm done to jobs, each run again to the same bytes, in a table (some minutes)
+# make fuzz   spoiled inputs by the thousand, none of which may do more than be refused
+#             (make fuzz N=20000 SEED=0; some minutes)
 # make bench  the maps beside other libraries, in one table (some minutes)
 # All make and fill .venv by themselves; a second call finds it ready.
 
@@ -12,7 +14,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo test acceptance lint format bench faults clean
+.PHONY: demo test acceptance lint format bench faults fuzz clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -44,6 +46,11 @@ bench: $(READY)
 
 faults: $(READY)
 	$(BIN)/python tests/faults/campaign.py
+
+N ?= 20000
+SEED ?= 0
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/fuzz.py $(N) $(SEED)
 
 clean:
 	rm -rf .venv build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

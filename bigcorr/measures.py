@@ -111,7 +111,11 @@ def parse(text: Any, defaults: Mapping[str, Any] | None = None) -> Measure:
     for key, value in (defaults or {}).items():
         if key in takes:
             given.setdefault(key, value)
-    return cls(**given)
+    try:
+        return cls(**given)
+    except TypeError as error:  # what is no number where one is needed
+        told = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        raise InputError(f"measure {name}: cannot be made of {told} ({error})") from error
 
 
 def parse_all(

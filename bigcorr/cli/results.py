@@ -29,20 +29,22 @@ def result_at(path: str) -> xr.Dataset | None:
         return None
     import zarr
 
+    from bigcorr.raster.result_store import open_result_store
+
     try:
         node = zarr.open(path, mode="r")
-    except Exception as error:
-        raise InputError(f"{path} cannot be opened: {error}") from error
-    if not isinstance(node, zarr.Group) or not {"channel", "other"} <= set(node.array_keys()):
-        return None
-    import xarray as xr
-
-    return xr.open_zarr(path, chunks=None)
+        if not isinstance(node, zarr.Group) or not {"channel", "other"} <= set(node.array_keys()):
+            return None
+        return open_result_store(path, chunks=None)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # damaged metadata make the parser fail in any way
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} cannot be opened: {words}") from error
 
 
 def measures_in(result: xr.Dataset) -> list[str]:
     """The measures of a result in the order in which they were asked for."""
     from bigcorr.pairs.matrices import measures_of
 
-    asked = list(result.attrs.get("parameters", {}))
-    return sorted(measures_of(result), key=lambda m: asked.index(m) if m in asked else len(asked))
+    return measures_of(result)

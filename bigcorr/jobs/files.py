@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import reprlib
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +24,9 @@ def build(model: type[S], data: Any, where: str = "", folder: str | None = None)
         return model.model_validate(data, context={"folder": folder})
     except ValidationError as error:
         raise InputError(_one_line(error, model, where)) from None
+    except UnicodeError:  # bytes of a command line that are no text
+        start = f"{where}: " if where else ""
+        raise InputError(f"{start}got {_shown(data)}; takes text in UTF-8") from None
 
 
 def load_job(path: str | os.PathLike[str]) -> Job:
@@ -52,6 +56,10 @@ def load_job(path: str | os.PathLike[str]) -> Job:
         raise InputError(f"{path} is not a text file; a job is a YAML file") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}{_yaml_complaint(error)}") from None
+    except RecursionError:
+        raise InputError(f"{path}: lists in lists in lists, too deep to be a job") from None
+    except ValueError as error:  # a date or a number that cannot be
+        raise InputError(f"{path}: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("steps"), list) or not data["steps"]:
         raise InputError(f"{path}: a job file holds a list 'steps' of command: {{option: value}}")
 
@@ -69,7 +77,7 @@ def load_job(path: str | os.PathLike[str]) -> Job:
 
 def _step(item: Any, where: str, folder: str) -> Step:
     if not isinstance(item, dict) or len(item) != 1:
-        raise InputError(f"{where}: got {item!r}; takes one command: {{option: value}}")
+        raise InputError(f"{where}: got {_shown(item)}; takes one command: {{option: value}}")
     ((command, options),) = item.items()
     _refuse_unknown([command], COMMANDS, where, "command")
     return build(COMMANDS[command], options or {}, f"{where} ({command})", folder)
@@ -107,7 +115,18 @@ def _one_line(error: ValidationError, model: type[BaseModel], where: str) -> str
     if isinstance(first.get("ctx", {}).get("error"), InputError) and ": " in message:
         return f"{start}{message}"
     takes = message[0].lower() + message[1:]
-    return f"{start}{name}: got {first['input']!r}; {takes}" if name else f"{start}{takes}"
+    return f"{start}{name}: got {_shown(first['input'])}; {takes}" if name else f"{start}{takes}"
+
+
+class _Brief(reprlib.Repr):
+    """A value in words, however large: lists of lists by alias may be endless."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 200, 200
+
+
+_shown = _Brief().repr
 
 
 def _yaml_complaint(error: yaml.YAMLError) -> str:

@@ -89,7 +89,12 @@ def parse_measure(text: str) -> dict[str, Any]:
                 f"measure {text!r}: {item!r} is not KEY=VALUE "
                 "(a measure is NAME or NAME:KEY=VALUE,KEY=VALUE)"
             )
-        parameters[key.strip().replace("-", "_")] = yaml.safe_load(value)
+        try:
+            parameters[key.strip().replace("-", "_")] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError, RecursionError):  # a date that is none is a ValueError
+            raise InputError(
+                f"measure {text!r}: {key.strip()} got {value.strip()!r}, takes a number or a word"
+            ) from None
     return {"name": name.strip(), "parameters": parameters}
 
 

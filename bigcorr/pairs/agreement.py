@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bigcorr.errors import InputError
 from bigcorr.pairs.listing import PairListing, Tile, in_sample
 from bigcorr.pairs.matrices import is_distance, measures_of
+from bigcorr.raster.damaged import naming_damage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +93,8 @@ def rank_agreement(
         raise InputError("measures: got none, takes one or more")
     total = listings[0].total
     share = min(1.0, max_pairs / max(total, 1))
-    parts = [_values(listings, tile, share) for tile in listings[0].tiles]
+    with naming_damage(sim):
+        parts = [_values(listings, tile, share) for tile in listings[0].tiles]
     values = np.concatenate([np.empty((len(chosen), 0)), *parts], axis=1)
     del parts
     ranks = np.empty(values.shape)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from bigcorr.errors import InputError
 from bigcorr.pairs.matrices import counts_of, is_distance, is_square, names_of, require_measure
 from bigcorr.pairs.matrices import select_sigma as at_sigma
+from bigcorr.raster.damaged import naming_damage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +140,8 @@ def cluster_channels(
         )
     if n_clusters is not None and threshold is not None:
         raise InputError("threshold: takes either a threshold or n_clusters, got both")
-    found = link(part[by], is_distance(part[by]))
+    with naming_damage(sim):
+        found = link(part[by], is_distance(part[by]))
     labels = cut(found, n_clusters, threshold)
     order = found.order
     chosen = labels[order]

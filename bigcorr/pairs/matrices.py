@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def measures_of(sim: xr.Dataset) -> list[str]:
     """The pair matrices of a result, without their null distributions, in the order asked for."""
-    asked = list(sim.attrs.get("parameters") or ())
+    parameters = sim.attrs.get("parameters")
+    asked = list(parameters) if isinstance(parameters, dict) else []
     matrices = [str(name) for name in sim.data_vars if sim[name].dims[-2:] == ("channel", "other")]
     null = {f"{name}{suffix}" for name in matrices for suffix in ("_null", "_sd")}
     found = [name for name in matrices if name not in null]

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.errors import InputError, MissingFileError, RunError
+from bigcorr.errors import InputError, MissingFileError
 from bigcorr.pairs.evidence import q_values
 from bigcorr.pairs.listing import RANKED, PairListing, Records, ahead
 from bigcorr.pairs.order import first_of, ordered
+from bigcorr.raster.damaged import naming_damage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +73,8 @@ def rank_pairs(
     InputError
         Unknown `by`, `order`, `sigma` or channel, ``order="z"`` where the measure has no
         significance, or a table that memory cannot hold.
+    RunError
+        A chunk of the store is damaged; it is named.
 
     See Also
     --------
@@ -132,9 +135,12 @@ def rank_pairs(
     listing = PairListing(sim, by, order, sigma, against)
     if top is None and bottom is None:
         _refuse_too_many(listing.total)
-        records = ranked_records(listing)
+        with naming_damage(sim):
+            records = ranked_records(listing)
         return listing.frame(records, np.arange(1, len(records) + 1))
-    return listing.frame(*_ends(listing, int(top or 0), int(bottom or 0)))
+    with naming_damage(sim):
+        ends = _ends(listing, int(top or 0), int(bottom or 0))
+    return listing.frame(*ends)
 
 
 def ranked_records(listing: PairListing) -> Records:
@@ -258,6 +264,8 @@ def check_table_path(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"{path}: the name of a table of pairs ends in .parquet or .csv")
     if not path.parent.is_dir():
         raise MissingFileError(f"{path}: no such folder: {path.parent}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the name of a file")
     return path
 
 
@@ -265,13 +273,20 @@ def write_pairs(pairs: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table of pairs to ``.parquet`` or ``.csv``; the file appears whole or not at all.
 
     In Parquet the names are dictionary columns, which pandas reads as categories.
+
+    Raises
+    ------
+    InputError, MissingFileError
+        The name has another ending, or there is no such folder.
+    RunError
+        Another run writes this file now, or the disk is full or refuses.
     """
     import pyarrow as pa
 
     from bigcorr.pairs.table_file import TableFile
+    from bigcorr.raster.whole_file import whole_file
 
     path = check_table_path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     table = pa.Table.from_pandas(pairs, preserve_index=False)
     for side in ("a", "b"):
         if side in table.column_names:
@@ -279,14 +294,8 @@ def write_pairs(pairs: pd.DataFrame, path: str | os.PathLike[str]) -> None:
             names = table.column(side).cast(pa.string()).dictionary_encode()
             table = table.set_column(place, side, names)
     table = table.replace_schema_metadata(None)
-    try:
-        with TableFile(partial, path.suffix, table.schema) as file:
-            file.write(table)
-        os.replace(partial, path)
-    except OSError as error:
-        raise RunError(f"{path}: could not be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as temporary, TableFile(temporary, path.suffix, table.schema) as file:
+        file.write(table)
 
 
 def table_piece(listing: PairListing, records: Records, start: int) -> Any:

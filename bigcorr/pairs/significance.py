@@ -11,6 +11,8 @@ Specs say what a region of the raster contributes; models turn the sums into var
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -37,6 +39,8 @@ _NO_MASK = np.zeros((0, 0), np.uint8)
 SPECTRUM_REGIONS = 8
 """Most regions whose spectra are taken for one channel of a large raster."""
 LAGS = 48
+_CHANNELS = 256
+"""Channels whose features are made at a time."""
 
 
 class SpectrumSpec(Protocol):
@@ -152,7 +156,7 @@ def field_variance(
     sums: Arrays,
     spec: FieldSpectrum,
     coarse: CoarseFeatures | None = None,
-) -> tuple[Floats, Floats]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Features whose Gram matrix is the variance of Pearson's r times the number of pixels.
 
     Parameters
@@ -162,10 +166,31 @@ def field_variance(
 
     Returns
     -------
-    spectrum : (channel, m) features of the periodogram, never negative
-    lags : (channel, k) features of the short lags, which correct for pixel pairs that the raster's
-        edge or missing pixels take away
+    spectrum : (channel, m) float32, features of the periodogram, never negative
+    lags : (channel, k) float32, features of the short lags, which correct for pixel pairs that the
+        raster's edge or missing pixels take away
+
+    Notes
+    -----
+    Thousands of numbers a channel: of tens of thousands of channels no second copy is held.
     """
+    channels = len(sums[f"{spec.name}.n"])
+    width = math.prod(sums[f"{spec.name}.power"].shape[1:])
+    if coarse is not None:
+        width = coarse.features.shape[1] + int(coarse.keep.sum())
+    spectrum = np.empty((channels, width), np.float32)
+    lags = np.empty((channels, math.prod(sums[f"{spec.name}.lags"].shape[1:])), np.float32)
+    for start in range(0, channels, _CHANNELS):
+        part = slice(start, start + _CHANNELS)
+        far = None if coarse is None else coarse._replace(features=coarse.features[part])
+        own = {name: array[part] for name, array in sums.items() if name.startswith(spec.name)}
+        spectrum[part], lags[part] = _some_channels(own, spec, far)
+    return spectrum, lags
+
+
+def _some_channels(
+    sums: Arrays, spec: FieldSpectrum, coarse: CoarseFeatures | None
+) -> tuple[Floats, Floats]:
     number = np.maximum(sums[f"{spec.name}.n"][:, 0].astype(np.float64), 1.0)
     scale = 1.0 / number
     counts = spec.bins.counts
@@ -199,9 +224,13 @@ def lasting(features: NDArray[np.floating], low: NDArray[np.bool_]) -> Floats:
     features : (channel, m) of the spectrum, as `field_variance` gives them
     low : (m,) of `long_waves`
     """
-    square = features**2
-    total = square.sum(axis=1, dtype=np.float64)
-    return np.where(total > 0, square[:, low].sum(axis=1) / np.where(total > 0, total, 1.0), 0.0)
+    out = np.zeros(len(features))
+    for start in range(0, len(features), _CHANNELS):
+        square = features[start : start + _CHANNELS].astype(np.float64) ** 2
+        total = square.sum(axis=1)
+        share = square[:, low].sum(axis=1) / np.where(total > 0, total, 1.0)
+        out[start : start + _CHANNELS] = np.where(total > 0, share, 0.0)
+    return out
 
 
 def long_waves(spec: FieldSpectrum, coarse: CoarseFeatures | None) -> NDArray[np.bool_]:
@@ -226,29 +255,36 @@ class CoarseFeatures(NamedTuple):
     low: NDArray[np.bool_]
 
 
+class CoarseRaster(NamedTuple):
+    """Channels over coarse cells.
+
+    parts : numbers of some channels and their (channel, cells_y, cells_x) float32 sums of z, again
+        and again until all have come: those of all channels may not fit in memory.
+    valid : (cells_y, cells_x) valid pixels of the cells
+    side : pixels along a cell
+    """
+
+    parts: Callable[[], Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]]
+    valid: Floats
+    side: int
+
+
 def coarse_features(
-    z: NDArray[np.float32],
-    valid: Floats,
-    mean: Floats,
-    sd: Floats,
-    spec: FieldSpectrum,
-    side: int,
+    coarse: CoarseRaster, mean: Floats, sd: Floats, spec: FieldSpectrum
 ) -> CoarseFeatures:
     """Low-frequency features from the coarse raster.
 
     Parameters
     ----------
-    z : (channel, cells_y, cells_x) float32, sums of a channel's values over coarse cells
-    valid : (cells_y, cells_x) valid pixels of the cells
-    mean, sd : (channel,) of the values
-    side : pixels along a coarse cell
+    mean, sd : (channel,) of z
     """
+    valid, side = coarse.valid, coarse.side
     rows, columns = spec.bins.index_bounds()
     step_y = 1.0 / (spec.bins.rows * spec.decimate)
     step_x = 1.0 / (spec.bins.columns * spec.decimate)
     cut = 0.25 / side
     low = (rows * step_y <= cut)[:, None] & (columns * step_x <= cut)[None, :]
-    _, shape = transform_of(np.zeros(z.shape[1:]), True)
+    _, shape = transform_of(np.zeros(valid.shape), True)
     bins = FrequencyBins(*shape)
     fine_y, fine_x = (bound / n for bound, n in zip(bins.index_bounds(), shape, strict=True))
     # The region's bins stand for half a step on either side of them.
@@ -258,10 +294,11 @@ def coarse_features(
     droop = (np.sinc(fine_y)[:, None] * np.sinc(fine_x)[None, :]) ** 2
     scale = np.sqrt(bins.counts[inside] * bins.rows * bins.columns) * side * droop[inside]
     scale *= max(float(valid.sum()), 1.0) * spec.decimate
-    out = np.empty((len(z), int(inside.sum())))
-    for c in range(len(z)):
-        transform, _ = transform_of((z[c] - mean[c] * valid) / sd[c], True)
-        out[c] = bins.power(transform)[inside] / scale
-    long = [1.0 / cells for cells in z.shape[1:]]
+    out = np.zeros((len(mean), int(inside.sum())))
+    for numbers, cells in coarse.parts():
+        for c, z in zip(numbers, cells, strict=True):
+            transform, _ = transform_of((z - mean[c] * valid) / sd[c], True)
+            out[c] = bins.power(transform)[inside] / scale
+    long = [1.0 / cells for cells in valid.shape]
     waves = ((fine_y <= long[0])[:, None] & (fine_x <= long[1])[None, :])[inside]
     return CoarseFeatures(out, ~low, waves)

@@ -316,7 +316,7 @@ min_valid=0.5)
         if not isinstance(self.use_sample_covariance, (bool, np.bool_)):
             got = self.use_sample_covariance
             raise InputError(f"use_sample_covariance: got {got!r}, takes true or false")
-        if not 0 < self.min_valid <= 1:
+        if isinstance(self.min_valid, (bool, str)) or not 0 < self.min_valid <= 1:
             raise InputError(f"min_valid: got {self.min_valid!r}, takes a number in (0, 1]")
 
     @property

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 
 class TableFile:
-    """Pieces of one table, written one after the other; closed, it is on the disk.
+    """Pieces of one table, written one after the other.
 
     Parameters
     ----------
@@ -50,7 +49,6 @@ class TableFile:
             )
         else:
             self._writer = pyarrow.csv.CSVWriter(path, schema)
-        self._path = path
 
     def write(self, table: Any) -> None:
         self._writer.write_table(table)
@@ -65,9 +63,3 @@ class TableFile:
         trace: TracebackType | None,
     ) -> None:
         self._writer.close()
-        if error is None:
-            number = os.open(self._path, os.O_RDONLY)
-            try:
-                os.fsync(number)
-            finally:
-                os.close(number)

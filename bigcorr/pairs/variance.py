@@ -21,6 +21,7 @@ from bigcorr.pairs.patch_spectra import PatchSpectrum, patch_variance
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
 from bigcorr.pairs.significance import (
     Arrays,
+    CoarseRaster,
     FieldSpectrum,
     SpectrumSpec,
     coarse_features,
@@ -126,7 +127,7 @@ class PairVariance:
         def gram(features: NDArray[np.floating]) -> NDArray[np.floating]:
             # A copy keeps BLAS from taking another routine where both are the same.
             if not self.twins:
-                return features[first] @ features[second].copy().T
+                return features[first].astype(np.float64) @ features[second].astype(np.float64).T
             half = features.shape[1] // 2
             own, lag = features[:, :half], features[:, half:]
             one = own[first] @ lag[second].T
@@ -176,7 +177,7 @@ def variances(
     specs: dict[str, SpectrumSpec],
     sums: Arrays,
     statistics: ChannelStatistics,
-    coarse: tuple[NDArray[np.float32], NDArray[np.float64], int] | None,
+    coarse: CoarseRaster | None,
 ) -> dict[str, PairVariance]:
     """The variances of the measures that have one.
 
@@ -184,8 +185,7 @@ def variances(
     ----------
     specs, sums : of the spectra pass; `sums` has a leading channel axis.
     statistics : of the whole raster
-    coarse : (sums of z over coarse cells (channel, y, x), valid pixels of the cells (y, x), side)
-        Of large rasters: where low frequencies come from.
+    coarse : of large rasters, where low frequencies come from.
     """
     out: dict[str, PairVariance] = {}
     for measure in measures:
@@ -229,15 +229,14 @@ def _field(
     spec: FieldSpectrum | LagSpectrum,
     sums: Arrays,
     statistics: ChannelStatistics,
-    coarse: tuple[NDArray[np.float32], NDArray[np.float64], int] | None,
+    coarse: CoarseRaster | None,
 ) -> PairVariance:
     low = None
     field = spec if isinstance(spec, FieldSpectrum) else spec.field
     if coarse is not None and spec.wants_coarse:
-        z, valid, side = coarse
         sd = np.where(statistics.sd > 0, statistics.sd, 1.0) / statistics.scale
         mean = (statistics.mean - statistics.offset) / statistics.scale
-        low = coarse_features(z, valid, mean, sd, field, side)
+        low = coarse_features(coarse, mean, sd, field)
     number = float(statistics.n.max(initial=0.0))
     twins = isinstance(spec, LagSpectrum)
     features, lags = (

@@ -211,9 +211,10 @@ class NCC:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise InputError(f"{name}: got {value!r}, takes a whole number of at least {least}")
-        if not 0 <= self.contrast_floor < np.inf:
-            raise InputError(f"contrast_floor: got {self.contrast_floor!r}, takes a number >= 0")
-        if not 0 < self.min_valid <= 1:
+        floor = self.contrast_floor
+        if isinstance(floor, (bool, str)) or not 0 <= floor < np.inf:
+            raise InputError(f"contrast_floor: got {floor!r}, takes a number >= 0")
+        if isinstance(self.min_valid, (bool, str)) or not 0 < self.min_valid <= 1:
             raise InputError(f"min_valid: got {self.min_valid!r}, takes a number in (0, 1]")
 
     def features(self, raster: tuple[int, int]) -> Patches:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ Place = tuple[slice, ...]
 """The pixels of a chunk or a shard: one slice a dimension."""
 
 FILE_LIST = "files.json"
+
+_NUMBER = re.compile("[0-9]{1,18}")
 
 
 def damaged_chunks(
@@ -106,15 +110,30 @@ def file_of_place(array: zarr.Array[Any], place: Place) -> str:
 
 
 def place_of_file(array: zarr.Array[Any], name: str) -> Place | None:
-    """The pixels of a file of an array as ours are; None if the name is none of a chunk."""
-    head, *rest = name.split("/")
-    if head != "c" or len(rest) != array.ndim or not all(part.isdigit() for part in rest):
-        return None
+    """The pixels of a file of an array; None if the name is none of a chunk."""
+    index = tuple(int(digits) for digits in _NUMBER.findall(name)) if array.ndim else ()
     unit = array.shards or array.chunks
-    return tuple(
-        slice(int(i) * n, min((int(i) + 1) * n, size))
-        for i, n, size in zip(rest, unit, array.shape, strict=True)
+    if len(index) != array.ndim or array.metadata.encode_chunk_key(index) != name:
+        return None
+    place = tuple(
+        slice(i * n, min((i + 1) * n, size))
+        for i, n, size in zip(index, unit, array.shape, strict=True)
     )
+    return place if all(part.start < part.stop for part in place) else None
+
+
+def stored_places(array: zarr.Array[Any], folder: Path) -> Iterator[tuple[str, Place]]:
+    """The files of chunks that are there, by name, and their pixels.
+
+    By what lies in the folder and not by the shape that metadata tell, which may be anything.
+    """
+    for base, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            name = Path(base, file).relative_to(folder).as_posix()
+            place = place_of_file(array, name)
+            if place is not None:
+                yield name, place
 
 
 def write_file_lists(root: Path) -> None:
@@ -131,12 +150,17 @@ def write_file_lists(root: Path) -> None:
 
 
 def read_file_list(folder: Path) -> dict[str, int] | None:
-    """What `write_file_lists` wrote; None where there is no list, or it is torn."""
+    """What `write_file_lists` wrote; None where there is no list, it is torn, or names files that
+    lie elsewhere."""
     try:
         listed = json.loads((folder / FILE_LIST).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return listed if isinstance(listed, dict) else None
+    sound = isinstance(listed, dict) and all(
+        isinstance(size, int) and name.startswith("c/") and ".." not in name and "\0" not in name
+        for name, size in listed.items()
+    )
+    return listed if sound else None
 
 
 def store_root(array: zarr.Array[Any]) -> str:

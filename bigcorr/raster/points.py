@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
 from bigcorr.raster.store import one_line
-from bigcorr.raster.text_table import TextTable
+from bigcorr.raster.text_table import UNREADABLE, TextTable
 
 COORDINATES = (
     ("global_x", "global_y"),  # MERSCOPE, which also has x and y in pixels of a field of view
@@ -108,7 +108,7 @@ def read_points(
     try:
         for batch, end in batches:
             yield _rows(batch, genes, path, count_name, end)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as a table: {one_line(error)}") from error
 
 
@@ -185,7 +185,7 @@ Opened = tuple[Iterator[tuple[Any, int]], str | None]
 def _open_parquet(path: str | Path, columns: dict[str, str] | None, start: int) -> Opened:
     try:
         file = pq.ParquetFile(str(path))
-    except (pa.ArrowInvalid, OSError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as Parquet: {one_line(error)}") from error
     found = find_columns(file.schema_arrow.names, columns, path)
     for role in ("x", "y", "count"):

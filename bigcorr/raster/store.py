@@ -24,7 +24,7 @@ from zarr.core.buffer.cpu import NDBuffer
 
 from bigcorr.errors import InputError, RunError
 from bigcorr.raster.chunks import damaged_chunks, describe_chunk, one_line, store_root
-from bigcorr.raster.codecs import fast_codecs, has_crc32c
+from bigcorr.raster.codecs import fast_codecs, has_crc32c, refuse_pickles
 
 CHUNK = 512
 SHARD = 2048
@@ -42,6 +42,7 @@ def open_array(path: str | Path, mode: str = "r", component: str = "") -> zarr.A
     try:
         array = zarr.open_array(str(path), path=component or None, mode=mode)
         _check_chunks(array)
+        refuse_pickles(array)
         if array.metadata.zarr_format == 3 and array.dtype.isnative and not has_crc32c(array):
             with fast_codecs(in_order=mode != "r" and array.shards is not None):
                 array = zarr.open_array(str(path), path=component or None, mode=mode)
@@ -264,6 +265,16 @@ def rename_into_place(built: Path, path: Path) -> None:
 def old_path(path: Path) -> Path:
     """Where a store waits that is being replaced."""
     return path.with_name(path.name + ".replaced" + PARTIAL)
+
+
+def sync_file(path: Path) -> None:
+    """Have the disk keep a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def sync_folder(path: Path) -> None:

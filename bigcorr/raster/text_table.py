@@ -21,6 +21,9 @@ from bigcorr.raster.store import one_line
 BLOCK_BYTES = 8 * 2**20
 HEAD_BYTES = 2**20
 
+UNREADABLE = (pa.ArrowException, OSError, UnicodeError)
+"""What pyarrow raises for damaged files: of some kinds only now and then."""
+
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 
 
@@ -42,7 +45,7 @@ class TextTable:
         try:
             with self._stream() as stream:
                 head = stream.read(HEAD_BYTES)
-        except (OSError, pa.ArrowInvalid) as error:
+        except UNREADABLE as error:
             raise InputError(f"{path} cannot be read: {one_line(error)}") from error
         if b"\x00" in head:
             raise InputError(f"{path} is neither a raster nor a table of points: it is binary")

@@ -53,16 +53,19 @@ class TiffSource(BaseSource):
                 self._plan(series.axes, tuple(int(n) for n in series.shape))
                 self.dtype = check_pixels(np.dtype(series.dtype), series.shape, path)
                 self._tags = _tags(page)
-                tile = (page.tilelength, page.tilewidth) if page.is_tiled else None
-                rows = int(page.rowsperstrip) if not page.is_tiled else 0
+                unit = (int(page.rowsperstrip), self.shape[2])
+                if page.is_tiled:
+                    unit = (int(page.tilelength), int(page.tilewidth))
+                self.chunk = (
+                    min(max(unit[0], 1), self.shape[1]),
+                    min(max(unit[1], 1), self.shape[2]),
+                )
                 self._channels = self._names(file, page)
         except InputError:
             raise
         except Exception as error:  # a damaged file makes the parser fail in any way
             raise InputError(f"{path} cannot be read as TIFF: {store.one_line(error)}") from error
         self.nodata = self._tags["nodata"]
-        unit = tile or (rows, self.shape[2])
-        self.chunk = (min(max(unit[0], 1), self.shape[1]), min(unit[1], self.shape[2]))
 
     def _plan(self, axes: str, shape: tuple[int, ...]) -> None:
         """Which axes are (channel, y, x); others must have length 1."""

@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigcorr.errors import InputError, MissingFileError, RunError
+from bigcorr.errors import InputError, MissingFileError
 from bigcorr.pairs.matrices import measures_of, select_sigma
 from bigcorr.pairs.precision import group_precision
+from bigcorr.raster.damaged import naming_damage
+from bigcorr.raster.result_store import open_result_store
+from bigcorr.raster.whole_file import whole_file
 from bigcorr.report import notes, pictures
 from bigcorr.report.agreement import agreement_section
 from bigcorr.report.section import Setting, listed_pairs, measure_section
@@ -66,11 +69,13 @@ def write_report(
     InputError
         `result` is not a result, it has no measure `by`, or `source` has not its channels.
     RunError
-        The file could not be written.
+        Another run writes this file now, or the disk is full or refuses.
     """
     out_html = Path(out_html)
     if not out_html.parent.is_dir():
         raise MissingFileError(f"{out_html}: no such folder: {out_html.parent}")
+    if out_html.is_dir():
+        raise InputError(f"{out_html} is a folder: give the name of a file")
     sim = _open(result)
     measures = measures_of(sim)
     if by is not None:
@@ -78,15 +83,10 @@ def write_report(
             raise InputError(f"by: got {by!r}, this result has: {', '.join(measures)}")
         measures = [by]
     stack, absent = pictures.find_source(sim, source)
-    page = _page(sim, measures, title, Setting(stack, absent, top, few_counts))
-    partial = out_html.with_name(f".{out_html.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, out_html)
-    except OSError as error:
-        raise RunError(f"{out_html}: could not be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with naming_damage(sim):
+        page = _page(sim, measures, title, Setting(stack, absent, top, few_counts))
+    with whole_file(out_html) as temporary:
+        temporary.write_text(page, encoding="utf-8")
     return out_html
 
 
@@ -97,12 +97,7 @@ def _open(result: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
         sim, name = result, "this Dataset"
     else:
         name = os.fspath(result)
-        if not Path(name).exists():
-            raise MissingFileError(f"{name}: no such file")
-        try:
-            sim = xr.open_zarr(name, consolidated=False)
-        except Exception as error:
-            raise InputError(f"{name} is not a result of bigcorr pairs: {error}") from error
+        sim = open_result_store(result, consolidated=False)
     if not measures_of(sim):
         raise InputError(f"{name} is not a result of bigcorr pairs: it holds no pair matrix")
     return sim

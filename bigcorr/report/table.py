@@ -156,7 +156,7 @@ def _data(pairs: pd.DataFrame, few_counts: float, significance: bool, most: floa
         "significance": significance,
         "most": most or 1.0,
     }
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/")
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 
 def _fixed(value: float, digits: int) -> str:

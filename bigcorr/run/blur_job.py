@@ -6,7 +6,7 @@ Which units there are, and how their arrays are put together. What a unit comput
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bigcorr.pairs.measure import ChannelStatistics, Features, Partial
 from bigcorr.pairs.moments import Moments, channel_moments
 from bigcorr.pairs.selection import Selection
-from bigcorr.pairs.significance import SPECTRUM_REGIONS, SpectrumSpec
+from bigcorr.pairs.significance import SPECTRUM_REGIONS, CoarseRaster, SpectrumSpec
 from bigcorr.pairs.statistics import thin
 from bigcorr.pairs.summaries import idle, rounds_of
 from bigcorr.pairs.trend import ORDERS
@@ -203,7 +203,13 @@ def one_blur(
         sums = rescaled(sums, order.field, statistics)
     counts = taken.get("count", np.zeros(asked.channels)) if asked.counts is None else None
     started = time.perf_counter()
-    cells = (taken["coarse"], coarse_valid(loader, coarse), coarse) if coarse else None
+
+    def parts() -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        for tile, section in zip(tiles, sections, strict=True):
+            if tile.first and (low := section.load(["coarse"])):
+                yield tile.numbers[tile.columns], low["coarse"][tile.columns]
+
+    cells = CoarseRaster(parts, coarse_valid(loader, coarse), coarse) if coarse else None
     found_variances = variances(asked.measures, specs, sums, statistics, cells)
     timings["significance"] = time.perf_counter() - started
     warnings = long_range_warnings(found_variances, asked.source.channels)
@@ -239,7 +245,7 @@ def _taken(
 ) -> Arrays:
     """What the pair pass took of single channels on its way, from the tiles that met them first.
 
-    ``count``, ``coarse``, ``spectra.*`` where there are such; with `moments` also ``n``, ``mean``
+    ``count``, ``spectra.*`` where there are such; with `moments` also ``n``, ``mean``
     and ``sd`` of z; all with a leading axis of all channels.
     """
     names = [f"{own}{name}" for own in ("", "own_") for name in ("n", "sum", "square")]
@@ -247,7 +253,7 @@ def _taken(
     for tile, section in tiles:
         if not tile.first:
             continue
-        arrays = {**section.load(["count", "coarse"]), **section.load(prefix="spectra.")}
+        arrays = {**section.load(["count"]), **section.load(prefix="spectra.")}
         if moments:
             place = f"{asked.features().index(Moments())}."
             part = section.load([place + name for name in names])

@@ -119,6 +119,9 @@ def _missing(array: zarr.Array[Any], folder: Path) -> Iterator[Damage]:
     """Files that the array's list names and that are gone or have another length."""
     listed = chunks.read_file_list(folder)
     if listed is None:
+        if (folder / chunks.FILE_LIST).exists():
+            reason = "the list of files cannot be read, or names files that are not its own"
+            yield Damage("metadata", str(folder / chunks.FILE_LIST), "", reason, str(folder))
         return
     for name, size in listed.items():
         file = folder / name
@@ -143,13 +146,8 @@ def _of_file(array: zarr.Array[Any], folder: Path, name: str, kind: str, reason:
 def _chunk_tasks(array: zarr.Array[Any], folder: Path) -> Iterator[Task]:
     """A task for each file of data that is there, and has the length that it should have."""
     listed = chunks.read_file_list(folder) or {}
-    whole = tuple(slice(0, n) for n in array.shape)
-    for place in chunks.parts_of(whole, array.shards or array.chunks):
-        name = chunks.file_of_place(array, place)
-        try:
-            size = (folder / name).stat().st_size
-        except OSError:
-            continue  # empty, or told as missing
+    for name, place in chunks.stored_places(array, folder):
+        size = (folder / name).stat().st_size
         if listed.get(name, size) == size:
             yield lambda place=place, file=folder / name: [  # type: ignore[misc]
                 damage_at("damaged", array, index, part, file, chunks.one_line(why))

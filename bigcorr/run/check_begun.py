@@ -7,10 +7,12 @@ against its marker or its checksum.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 
 from bigcorr.errors import InputError, RunError
@@ -23,6 +25,8 @@ from bigcorr.raster.spill import FOLDERS
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.damage import Damage, StoreCheck, Task, damage_at, run_tasks
 from bigcorr.run.progress import Progress
+from bigcorr.run.rank_runs import read_state, runs_of
+from bigcorr.run.run_file import DamagedRun, Run, RunReader
 
 
 def check_begun(place: Path, progress: Progress) -> StoreCheck:
@@ -90,18 +94,16 @@ def _check_shards(
         damage = Damage("metadata", str(place), "", chunks.one_line(error))
         return StoreCheck(str(place), "map", state, damages=(damage,))
     folder = place / "store" / array.basename
-    whole = tuple(slice(0, n) for n in array.shape)
-    units = list(chunks.parts_of(whole, array.shards))
+    total = math.prod(-(-n // size) for n, size in zip(array.shape, array.shards, strict=True))
     shards: list[Task] = []
-    for unit in units:
-        name = "-".join(
-            str(part.start // size) for part, size in zip(unit, array.shards, strict=True)
-        )
-        marker = place / "done" / name
-        if marker.exists():
-            file = folder / chunks.file_of_place(array, unit)
+    for marker in sorted((place / "done").glob("*")):
+        # A marker is called by the numbers of its shard, as the shard's file is.
+        index = [int(number) for number in marker.name.split("-") if number.isdecimal()]
+        name = "" if len(index) != array.ndim else array.metadata.encode_chunk_key(tuple(index))
+        unit = chunks.place_of_file(array, name)
+        if unit is not None:
             shards.append(
-                lambda unit=unit, marker=marker, file=file: _check_shard(  # type: ignore[misc]
+                lambda unit=unit, marker=marker, file=folder / name: _check_shard(  # type: ignore[misc]
                     array, unit, marker, file, fingerprint
                 )
             )
@@ -114,7 +116,7 @@ def _check_shards(
         state,
         len(shards) + len(tasks),
         len(shards) - len(lost),
-        len(units),
+        total,
         tuple(damages),
     )
 
@@ -134,43 +136,43 @@ def _check_shard(
 
 
 def _check_sums(place: Path, state: str, progress: Progress) -> StoreCheck:
-    """The sums that a job of pairs has kept, or the notes of a ranking."""
+    """The sums that a job of pairs has kept, or the sorted runs of a ranking."""
     tasks: list[Task] = []
     kind = "pairs"
     damages: list[Damage] = []
-    for name in ("job.json", "state.json"):
-        try:
-            facts = json.loads((place / name).read_text())
-            if name == "job.json":
-                kind = str(facts.get("kind", kind))
-            else:
-                damages += _check_runs(place, facts)
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, AttributeError) as error:
-            damages.append(Damage("metadata", str(place / name), "", chunks.one_line(error)))
+    try:
+        kind = str(json.loads((place / JOB).read_text()).get("kind", kind))
+    except (OSError, ValueError, AttributeError) as error:
+        damages.append(Damage("metadata", str(place / JOB), "", chunks.one_line(error)))
+    try:
+        tasks += _run_tasks(place, read_state(place))
+    except (RunError, KeyError, TypeError) as error:
+        damages.append(Damage("metadata", str(place / "state.json"), "", chunks.one_line(error)))
     for file in sorted(place.rglob("*.npz")):
         tasks.append(lambda file=file: _check_sum(file))  # type: ignore[misc]
     damages += run_tasks(tasks, progress)
     return StoreCheck(str(place), kind, state, len(tasks), damages=tuple(damages))
 
 
-def _check_runs(place: Path, state: dict[str, Any]) -> Iterator[Damage]:
-    """The sorted runs of a ranking: files of whole records, without checksums."""
+def _run_tasks(place: Path, state: dict[str, Any] | None) -> Iterator[Task]:
+    """A task for each sorted run that a ranking still needs."""
+    if state is None:
+        return
     ranked = sum(state["rank"]) >= sum(state["evidence"]) > 0
-    sizes = {}
     for stage in ("evidence", "rank"):
-        for number, length in enumerate(state[stage]):
-            file = place / f"{stage}-{number:05d}.run"
-            if file.exists():
-                sizes[file] = stage, length, file.stat().st_size
-            elif stage == "rank" or not ranked:
-                yield Damage("missing", str(file), "", "the file is not there")
-    for file, (stage, length, size) in sizes.items():
-        record = max(s // n for (other, n, s) in sizes.values() if other == stage)
-        if size != record * length:
-            reason = f"the file has {size} bytes, {record * length} were written"
-            yield Damage("torn", str(file), "", reason)
+        for run in runs_of(place, state, stage):
+            if stage == "rank" or not ranked or run.path.exists():
+                record = np.dtype((np.void, state["record"][stage]))
+                yield lambda run=run, record=record: _check_run(run, record)  # type: ignore[misc]
+
+
+def _check_run(run: Run, record: np.dtype[Any]) -> list[Damage]:
+    try:
+        RunReader(run, record).verify()
+    except DamagedRun as error:
+        kind = "damaged" if run.path.exists() else "missing"
+        return [Damage(kind, str(run.path), error.where, error.why)]
+    return []
 
 
 def _check_sum(file: Path) -> list[Damage]:

@@ -65,7 +65,7 @@ class Checkpoint:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._sweep()
-            _write_atomically(self.path / "job.json", json.dumps(job, indent=1).encode())
+            write_atomically(self.path / "job.json", json.dumps(job, indent=1).encode())
         except OSError as error:
             raise disk_error(self.path, error) from error
         return False
@@ -176,7 +176,8 @@ def disk_error(path: Path, error: OSError) -> RunError:
     return RunError(f"cannot write {path}: {error.strerror or error}")
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
+    """A small file that is there whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "wb") as file:
         file.write(data)

@@ -9,6 +9,7 @@ task a thread, one BLAS thread a task, numba kernels serial inside a task.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bigcorr.errors import InputError, MissingFileError, RunError
+from bigcorr.run.worker_memory import DeadWorkerError, WorkerMemory
 from bigcorr.run.workspace import release
 
 if TYPE_CHECKING:
@@ -105,6 +107,8 @@ class DaskPool:
         workers = client.scheduler_info()["workers"].values()
         limits = [w["memory_limit"] // max(w["nthreads"], 1) for w in workers if w["memory_limit"]]
         self.memory_limit = min(limits) if limits else None
+        whole = [w["memory_limit"] for w in workers if w["memory_limit"]]
+        self._worker_limit = min(whole) if whole else None
         self.dashboard = client.dashboard_link
         self.description = description or f"dask cluster with {self.slots} slots"
 
@@ -130,22 +134,29 @@ class DaskPool:
                 [submit(*item) for item in islice(numbered, window or 2 * self.slots)]
             )
         try:
-            while not completed.is_empty():
-                with self._reached():
-                    future = next(completed)
-                    index = indices.pop(future.key)
-                    try:
-                        result = future.result()
-                    except KilledWorker as error:
-                        raise RunError(
-                            f"the worker of task {index} died {error.allowed_failures + 1} times, "
-                            "most likely for want of memory: raise --memory or run fewer workers"
-                        ) from error
-                    future.release()
-                    for item in islice(numbered, 1):
-                        completed.add(submit(*item))
-                yield index, result
+            with WorkerMemory(self.client) as memory:
+                while not completed.is_empty():
+                    with self._reached():
+                        future = next(completed)
+                        index = indices.pop(future.key)
+                        try:
+                            result = future.result()
+                        except KilledWorker as error:
+                            times = error.allowed_failures + 1
+                            # Tasks that waited in the same worker are told dead as well, and may
+                            # be told first: it was at the one that was handed out first.
+                            time.sleep(0.5)
+                            dead = [f.key for f in completed.futures if f.status == "error"]
+                            index = min([index, *(indices[key] for key in dead if key in indices)])
+                            raise DeadWorkerError(
+                                index, times, memory.bytes, self._worker_limit
+                            ) from error
+                        future.release()
+                        for item in islice(numbered, 1):
+                            completed.add(submit(*item))
+                    yield index, result
         finally:
+            # A cluster that has gone has nothing left to drop.
             if self.client.status == "running":
                 self.client.cancel(list(completed.futures))
                 # Their memory is not ours to keep.

@@ -6,47 +6,24 @@ mean is not known here.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.errors import RunError
-from bigcorr.pairs.order import Indices, Keys, ordered, sortable
-from bigcorr.raster import store
+from bigcorr.pairs.order import Keys, ordered, sortable
+from bigcorr.run.run_file import Run, RunReader, write_run
 
 Array = NDArray[Any]
 KeyOf = Callable[[Array], Keys]
 TieOf = Callable[[Array], NDArray[np.int64]]
 
 _SLICE = 2**18
-
-
-class Run(NamedTuple):
-    """A file of sorted records, and how many it holds."""
-
-    path: Path
-    length: int
-
-
-def write_run(path: Path, records: Array, order: Indices) -> Run:
-    """Write records in an order; the file appears whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with store.writing(path):
-        with open(temporary, "wb") as file:
-            # Slice by slice: there is no second copy of all records.
-            for start in range(0, len(order), _SLICE):
-                np.take(records, order[start : start + _SLICE]).tofile(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    return Run(path, len(order))
 
 
 class Merge:
@@ -64,6 +41,11 @@ class Merge:
     ----------
     positions : list of int
         How many records of each run have been given out.
+
+    Raises
+    ------
+    DamagedRun
+        A run has not the length that it should have; or, when it is read, not its checksums.
     """
 
     def __init__(
@@ -76,6 +58,7 @@ class Merge:
         positions: Sequence[int] | None = None,
     ) -> None:
         self._runs, self._dtype, self._rows = list(runs), dtype, max(rows, 1)
+        self._readers = [RunReader(run, dtype) for run in self._runs]
         self._key, self._tie = key, tie
         self.positions = list(positions) if positions is not None else [0] * len(self._runs)
 
@@ -86,7 +69,7 @@ class Merge:
             for i, run in enumerate(self._runs):
                 wanted = min(self._rows - len(held[i]), run.length - read[i])
                 if wanted > 0:
-                    held[i] = np.concatenate([held[i], self._read(run, read[i], wanted)])
+                    held[i] = np.concatenate([held[i], self._readers[i].read(read[i], wanted)])
                     read[i] += wanted
             keys = [self._key(part) for part in held]
             ties = [self._tie(part) if self._tie else None for part in held]
@@ -114,17 +97,6 @@ class Merge:
                 self.positions[i] += counts[i]
             del keys, ties
             yield np.take(records, ordered(key, tie))
-
-    def _read(self, run: Run, start: int, count: int) -> Array:
-        try:
-            part = np.fromfile(
-                run.path, self._dtype, count=count, offset=start * self._dtype.itemsize
-            )
-        except OSError as error:
-            raise RunError(f"cannot read {run.path}: {error}") from error
-        if len(part) != count:
-            raise RunError(f"{run.path} is cut short: run again with --restart")
-        return part
 
 
 def _before(key: Keys, tie: NDArray[np.int64] | None, limit: tuple[Any, Any]) -> int:
@@ -174,9 +146,7 @@ class Sorted:
             self._folder = Path(tempfile.mkdtemp(prefix="bigcorr-"))
         numbers = self._descending()
         path = self._folder / f"{len(self._runs)}.run"
-        with store.writing(path):
-            numbers.tofile(path)
-        self._runs.append(Run(path, len(numbers)))
+        self._runs.append(write_run(path, numbers, keep=False))
 
     def _descending(self) -> NDArray[np.float64]:
         numbers = np.concatenate(self._waiting) if self._waiting else np.empty(0)

@@ -42,6 +42,7 @@ from bigcorr.raster.writer import ShardWriter, Unit
 from bigcorr.retry import in_words, telling
 from bigcorr.run.cluster import Pool, open_pool
 from bigcorr.run.progress import SILENT, Progress
+from bigcorr.run.worker_memory import DeadWorkerError
 from bigcorr.tiles import Box, Shape, grid
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def run_map(
         The rasters do not fit the operator or each other, `out_path` holds another run's result,
         or the memory is too small for any plan.
     RunError
-        The disk is full, or a chunk cannot be read.
+        The disk is full, a chunk cannot be read, or workers died of a shard, mostly of memory.
     """
     started = time.monotonic()
     progress = progress or SILENT
@@ -155,10 +156,14 @@ def run_map(
                 side, projected = _fit(op, opened, writer, pool.memory_limit)
                 job = _Job(op, opened, declared, _offsets(op, opened, declared), writer, side)
                 progress(op.name, units - len(pending), units)
-                for done, _ in enumerate(
-                    pool.imap(_map_unit, ((job, unit) for unit in pending)), 1
-                ):
-                    progress(op.name, units - len(pending) + done, units)
+                tasks = ((job, unit) for unit in pending)
+                try:
+                    for done, _ in enumerate(pool.imap(_map_unit, tasks), 1):
+                        progress(op.name, units - len(pending) + done, units)
+                except DeadWorkerError as error:
+                    where = f"the shard of {in_words(_box_of(job, pending[error.index]))}"
+                    whole = PROCESS_BYTES + projected
+                    raise error.told(where, whole) from error
                 summary |= {
                     "projected_bytes": projected,
                     "read_side": side,

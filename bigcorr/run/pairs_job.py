@@ -27,6 +27,7 @@ from bigcorr.run.plan import Plan, make_plan
 from bigcorr.run.progress import SILENT, Progress
 from bigcorr.run.question import PairsQuestion, ask
 from bigcorr.run.results import PairResult, existing_job, write_result
+from bigcorr.run.worker_memory import telling_projection
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -97,10 +98,11 @@ def run_pairs(
         if plan_only:
             return {"plan": plan.rows(), "projected_bytes": plan.worker_bytes}
         checkpoint.begin(job, resume)
-        result = compute(asked, plan, pool, checkpoint, progress)
+        with telling_projection(plan.worker_bytes):
+            result = compute(asked, plan, pool, checkpoint, progress)
         result.attrs["wall_seconds"] = round(time.monotonic() - started, 3)
         progress.note(f"writing {out}")
-        write_result(result, out, checkpoint.path / "result", job)
+        write_result(result, out, checkpoint.path / "result", job, progress)
         checkpoint.remove()
     return {
         "output": str(out),

@@ -25,6 +25,7 @@ from bigcorr.pairs.summaries import Summary, idle
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.order import Order
 from bigcorr.run.pair_pass import room_of
+from bigcorr.run.results import SIDE
 from bigcorr.run.shift_stage import moment_bytes
 from bigcorr.run.summaries import stage_bytes, stage_reads, unit_bytes
 from bigcorr.tiles import Box, Shape, grid
@@ -279,7 +280,9 @@ def _groups(channels: int) -> Iterator[int | None]:
     yield None
     last, count = channels, 2
     while last > CHANNEL_CHUNK:
-        group = -(-channels // (count * CHANNEL_CHUNK)) * CHANNEL_CHUNK
+        # Large ones are whole chunks of the stored matrix, which tiles then do not share.
+        step = SIDE if channels > count * SIDE else CHANNEL_CHUNK
+        group = -(-channels // (count * step)) * step
         if group < last:
             yield group
             last = group

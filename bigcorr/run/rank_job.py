@@ -24,12 +24,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bigcorr import __version__
-from bigcorr.errors import InputError, MissingFileError
+from bigcorr.errors import InputError
 from bigcorr.pairs.listing import RANKED, TILE_BYTES, PairListing, Records
 from bigcorr.pairs.ranking import check_table_path, ranked_records, table_piece
 from bigcorr.pairs.table_file import TableFile
 from bigcorr.raster import store
-from bigcorr.raster.lock import locked
+from bigcorr.raster.damaged import naming_damage
+from bigcorr.raster.lock import Lock, locked
+from bigcorr.raster.result_store import open_result_store
+from bigcorr.raster.whole_file import whole_file
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import parse_memory
 from bigcorr.run.progress import Progress
@@ -92,7 +95,7 @@ def write_ranking(
     InputError
         As `rank_pairs`; or too little memory, with what it takes.
     RunError
-        The disk is full, or cannot be written.
+        The disk is full, or cannot be written; or a chunk of the store is damaged, which is named.
 
     Notes
     -----
@@ -119,8 +122,8 @@ def write_ranking(
             f"memory: got {limit / 2**20:.0f} MiB, takes at least {needed / 2**20:.0f} MiB for "
             f"{listing.total:,} pairs"
         )
-    with locked(path, progress) as lock:
-        return _rank(listing, path, rows, resume, lock.watch(progress))
+    with locked(path, progress) as lock, naming_damage(sim):
+        return _rank(listing, path, rows, resume, lock, lock.watch(progress))
 
 
 def _least_rows(total: int) -> int:
@@ -132,15 +135,11 @@ def _least_rows(total: int) -> int:
 
 
 def _rank(
-    listing: PairListing, path: Path, rows: int, resume: bool, progress: Progress
+    listing: PairListing, path: Path, rows: int, resume: bool, lock: Lock, progress: Progress
 ) -> dict[str, Any]:
     summary: dict[str, Any] = {"output": str(path), "by": listing.by, "pairs": listing.total}
     if 3 * listing.total <= rows:
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            _write(listing, partial, path, iter([ranked_records(listing)]), progress)
-        finally:
-            partial.unlink(missing_ok=True)
+        _write(listing, path, iter([ranked_records(listing)]), lock, progress)
         return summary | {"runs": 0, "runs_found_done": 0}
     stamp = _stamp(listing.source)
     work = RankingRuns(
@@ -149,7 +148,7 @@ def _rank(
     work.begin(_job(listing, stamp), resume)
     try:
         merge = work.merge(work.ranked_runs(), listing.key, by_code=True)
-        _write(listing, work.folder / "table", path, iter(merge), progress)
+        _write(listing, path, iter(merge), lock, progress)
     except BaseException:
         if stamp is None:
             work.checkpoint.remove()
@@ -159,18 +158,19 @@ def _rank(
 
 
 def _write(
-    listing: PairListing, partial: Path, path: Path, batches: Iterator[Records], progress: Progress
+    listing: PairListing, path: Path, batches: Iterator[Records], lock: Lock, progress: Progress
 ) -> None:
     """Write the table and give it its name."""
     schema = table_piece(listing, np.empty(0, listing.dtype), 1).schema
     done = 0
-    with store.writing(path):
-        with TableFile(partial, path.suffix, schema) as file:
-            for records in _even(batches, listing):
-                file.write(table_piece(listing, records, done + 1))
-                done += len(records)
-                progress("write", done, listing.total)
-        os.replace(partial, path)
+    with (
+        whole_file(path, lock) as temporary,
+        TableFile(temporary, path.suffix, schema) as file,
+    ):
+        for records in _even(batches, listing):
+            file.write(table_piece(listing, records, done + 1))
+            done += len(records)
+            progress("write", done, listing.total)
 
 
 def _even(batches: Iterator[Records], listing: PairListing) -> Iterator[Records]:
@@ -195,12 +195,7 @@ def _opened(sim: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:
 
     if isinstance(sim, xr.Dataset):
         return sim
-    if not Path(sim).exists():
-        raise MissingFileError(f"no such file or folder: {os.fspath(sim)}")
-    try:
-        return xr.open_zarr(os.fspath(sim), chunks=None, consolidated=False)
-    except Exception as error:
-        raise InputError(f"{os.fspath(sim)} is not a result of bigcorr pairs: {error}") from error
+    return open_result_store(sim, chunks=None, consolidated=False)
 
 
 def _job(listing: PairListing, stamp: list[Any] | None) -> dict[str, Any]:

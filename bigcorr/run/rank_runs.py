@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from bigcorr.pairs.listing import RANKED, PairListing, Records, Tile, ahead
 from bigcorr.pairs.order import Keys, ordered, sortable
 from bigcorr.raster import store
 from bigcorr.run.checkpoint import Checkpoint
-from bigcorr.run.external_sort import Merge, Run, write_run
+from bigcorr.run.external_sort import Merge
 from bigcorr.run.progress import Progress
+from bigcorr.run.run_file import Run, RunReader, write_run
 
 SORT_BYTES = 80
 """Of a pair while a run is sorted and written: record, key, order, what sorting needs."""
@@ -35,7 +37,8 @@ class RankingRuns:
 
     `state.json` says how far it is: the lengths of the runs of each stage, the tiles that are in
     them, how many p are finite, and where the merge by p stands. A run is in a file before it is
-    in the state. How long runs are does not matter, so one may go on with another memory.
+    in the state. How long runs are does not matter, so one may go on with another memory. Runs and
+    state have checksums, since nothing that a disk did to them would show in the table.
     """
 
     def __init__(
@@ -49,14 +52,21 @@ class RankingRuns:
 
     def begin(self, job: dict[str, Any], resume: bool) -> None:
         self.checkpoint.begin(job, resume)
-        (self.folder / "table").unlink(missing_ok=True)
-        try:
-            self.state = json.loads((self.folder / "state.json").read_text())
-        except FileNotFoundError:
-            self.state = {"evidence": [], "rank": [], "tiles": 0, "finite": 0}
-            self.state |= {"positions": None, "seen": 0, "least": 1.0}
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.folder / 'state.json'} cannot be read: {error}") from error
+        stored = read_state(self.folder)
+        self.state = stored or {
+            "evidence": [],
+            "rank": [],
+            "record": {"evidence": self.listing.dtype.itemsize, "rank": self._ranked.itemsize},
+            "tiles": 0,
+            "finite": 0,
+            "positions": None,
+            "seen": 0,
+            "least": 1.0,
+        }
+        for stage, dtype in (("evidence", self.listing.dtype), ("rank", self._ranked)):
+            if stage == "rank" or not self._is_done("rank"):
+                for run in self._runs(stage):
+                    RunReader(run, dtype)  # there, and of its length; the rest when it is merged
         self.found = len(self.state["evidence"]) + len(self.state["rank"])
         try:
             self._check_space()
@@ -64,6 +74,11 @@ class RankingRuns:
             if not self.found:
                 self.checkpoint.remove()
             raise
+
+    @property
+    def _ranked(self) -> np.dtype[Any]:
+        """Of the records of the runs by rank."""
+        return RANKED if self.listing.has_p else self.listing.dtype
 
     def _check_space(self) -> None:
         """Say at once where the disk cannot hold the runs."""
@@ -138,27 +153,66 @@ class RankingRuns:
         self, runs: list[Run], key: Any, by_code: bool, positions: Sequence[int] | None = None
     ) -> BoundedMerge:
         records = self.rows * SORT_BYTES // (2 * MERGE_BYTES)
-        dtype = RANKED if by_code and self.listing.has_p else self.listing.dtype
+        dtype = self._ranked if by_code else self.listing.dtype
         return BoundedMerge(runs, dtype, records, key, _code if by_code else None, positions)
 
     def _keep(self, stage: str, records: Records, order: Any, at: dict[str, Any]) -> None:
         run = write_run(self._path(stage, len(self.state[stage])), records, order)
         self.made += 1
         self.state = {**self.state, **at, stage: [*self.state[stage], run.length]}
-        path = self.folder / "state.json"
-        with store.writing(path):
-            temporary = path.with_name("state.json.tmp")
-            with open(temporary, "w") as file:
-                json.dump(self.state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+        write_state(self.folder, self.state)
 
     def _runs(self, stage: str) -> list[Run]:
-        return [Run(self._path(stage, i), n) for i, n in enumerate(self.state[stage])]
+        return runs_of(self.folder, self.state, stage)
 
     def _path(self, stage: str, number: int) -> Path:
-        return self.folder / f"{stage}-{number:05d}.run"
+        return run_path(self.folder, stage, number)
+
+
+def run_path(folder: Path, stage: str, number: int) -> Path:
+    return folder / f"{stage}-{number:05d}.run"
+
+
+def runs_of(folder: Path, state: dict[str, Any], stage: str) -> list[Run]:
+    """The runs of a stage that a state names."""
+    return [Run(run_path(folder, stage, i), n) for i, n in enumerate(state[stage])]
+
+
+def read_state(folder: Path) -> dict[str, Any] | None:
+    """How far a ranking is; None where no run is finished.
+
+    Raises
+    ------
+    RunError
+        It cannot be read, or is not what was written.
+    """
+    path = folder / "state.json"
+    try:
+        held = json.loads(path.read_text())
+        state, crc = dict(held["state"]), held["crc32"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read ({error}): --restart to start over") from error
+    if crc != _state_crc(state):
+        raise RunError(f"{path} is not what was written: --restart to start over")
+    return state
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Replace the state; the file is whole at any time."""
+    path = folder / "state.json"
+    with store.writing(path):
+        temporary = path.with_name("state.json.tmp")
+        with open(temporary, "w") as file:
+            json.dump({"state": state, "crc32": _state_crc(state)}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def _state_crc(state: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(state, sort_keys=True).encode())
 
 
 class BoundedMerge(Merge):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,13 @@ from numpy.typing import NDArray
 from bigcorr import __version__
 from bigcorr.errors import InputError
 from bigcorr.pairs.measure import Features, Measure, Partial, matrices
-from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection
+from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.shifts import null_moments
 from bigcorr.pairs.variance import null_values, standard_errors
 from bigcorr.raster import chunks, store
 from bigcorr.raster.base import RasterSource
+from bigcorr.run.checkpoint import write_atomically
+from bigcorr.run.progress import SILENT, Progress
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
     from bigcorr.run.blur_job import Blur
 
 BLOCK_BYTES = 64 * 2**20
-"""Most bytes of one block of rows of a matrix."""
+"""Most bytes of one block of rows of a matrix, if that is not less than a row of chunks."""
+
+SIDE = 1024
+"""Rows and columns of a chunk of a stored matrix: a block is a number of whole ones."""
+
+Block = tuple[str, tuple[Any, ...], NDArray[np.float64]]
+"""Variable, where in its matrix, values."""
 
 
 @dataclass
@@ -85,24 +92,42 @@ class PairResult:
                 }
         return out
 
-    def blocks(self) -> Iterator[tuple[str, tuple[Any, ...], NDArray[np.float64]]]:
-        """All matrices block by block: (variable, where, values)."""
+    def places(self) -> list[tuple[int, ...]]:
+        """The tiles of the matrices, blur by blur: number of the blur, first row and column, rows
+        and columns."""
+        return [
+            (number, *tile.place, *tile.shape)
+            for number, blur in enumerate(self.blurs)
+            for tile, _ in blur.tiles
+        ]
+
+    def blocks(self, first: int = 0) -> Iterator[tuple[int, Block]]:
+        """The matrices block by block, from a tile of `places` on: number of the tile, block."""
+        index = 0
         for number, blur in enumerate(self.blurs):
             outer = () if self.sigmas is None else (number,)
-            for index, (tile, section) in enumerate(blur.tiles):
-                partials = blur.partials(section)
-                shifted = blur.shifted[index].load() if blur.shifted else None
-                row, column = tile.place
-                rows, columns = tile.shape
-                step = CHANNEL_CHUNK * max(1, BLOCK_BYTES // (8 * CHANNEL_CHUNK * max(columns, 1)))
-                across = slice(column, column + columns)
-                for start in range(0, rows, step):
-                    part = slice(start, min(start + step, rows))
-                    down = slice(row + part.start, row + part.stop)
-                    for name, values, turned in self._values(blur, tile, partials, shifted, part):
-                        yield name, (*outer, down, across), values
-                        if tile.mirrored:
-                            yield name, (*outer, across, down), turned
+            for place in range(len(blur.tiles)):
+                if index >= first:
+                    for name, where, values in self._tile_blocks(blur, place):
+                        yield index, (name, (*outer, *where), values)
+                index += 1
+
+    def _tile_blocks(self, blur: Blur, index: int) -> Iterator[Block]:
+        """The matrices of one tile, some rows at a time: (variable, where, values)."""
+        tile, section = blur.tiles[index]
+        partials = blur.partials(section)
+        shifted = blur.shifted[index].load() if blur.shifted else None
+        row, column = tile.place
+        rows, columns = tile.shape
+        step = SIDE * max(1, BLOCK_BYTES // (8 * SIDE * max(columns, 1)))
+        across = slice(column, column + columns)
+        for start in range(0, rows, step):
+            part = slice(start, min(start + step, rows))
+            down = slice(row + part.start, row + part.stop)
+            for name, values, turned in self._values(blur, tile, partials, shifted, part):
+                yield name, (down, across), values
+                if tile.mirrored:
+                    yield name, (across, down), turned
 
     def _values(
         self,
@@ -192,7 +217,7 @@ class PairResult:
 
         kinds = self.variables()
         data = {name: np.empty(self.shape) for name in kinds}
-        for name, where, values in self.blocks():
+        for _, (name, where, values) in self.blocks():
             data[name][where] = values
         attrs = {k: v for k, v in self.all_attrs().items() if v is not None}
         return xr.Dataset(
@@ -202,32 +227,44 @@ class PairResult:
         )
 
 
-def write_result(result: PairResult, path: Path, built: Path, job: dict[str, Any]) -> None:
-    """Write the store at `built` and rename it to `path`, replacing what is there."""
+def write_result(
+    result: PairResult,
+    path: Path,
+    built: Path,
+    job: dict[str, Any],
+    progress: Progress = SILENT,
+) -> None:
+    """Write the store at `built` and rename it to `path`, replacing what is there.
+
+    Tiles of the matrices that an earlier run wrote at `built` are kept.
+    """
     import zarr
 
-    if built.exists():
-        shutil.rmtree(built)
     with store.writing(path):
-        group = zarr.open_group(str(built), mode="w", zarr_format=3)
-        arrays = {}
-        rows, columns = result.shape[-2:]
-        tile = (max(1, min(rows, 1024)), max(1, min(columns, 1024)))
-        beside = " ".join(name for name in result.coords() if name not in result.dims)
-        for name, attributes in result.variables().items():
-            arrays[name] = store.create_array(
-                group,
-                name,
-                shape=result.shape,
-                dtype=np.float64,
-                chunks=(1,) * (len(result.shape) - 2) + tile,
-                dims=result.dims,
-                fill_value=np.nan,
-                attributes={**attributes, "coordinates": beside},
-            )
-        for name, where, values in result.blocks():
+        places = [list(place) for place in result.places()]
+        found = _tiles_written(built, places)
+        if found:
+            progress.note(f"write: {found} of {len(places)} tiles are done already")
+        else:
+            store.remove(built)
+            _create(result, built)
+        progress("write", found, len(places))
+        group = zarr.open_group(str(built), mode="r+")
+        arrays = {name: store.open_array(built, "r+", name) for name in result.variables()}
+        files: set[Path] = set()
+        done = found
+        for index, (name, where, values) in result.blocks(found):
+            if index > done:
+                _note_tiles(built, places, index, files)
+                done = index
+                progress("write", done, len(places))
             arrays[name][where] = values
+            files |= set(_files_of(arrays[name], where))
+        _note_tiles(built, places, len(places), files)
+        progress("write", len(places), len(places))
         for name, (dims, coordinate) in result.coords().items():
+            if name in group:  # of a run that was killed right here
+                del group[name]
             store.put_array(group, name, coordinate, dims)
         attrs = {k: v for k, v in result.all_attrs().items() if v is not None}
         attrs["job"] = job
@@ -235,6 +272,59 @@ def write_result(result: PairResult, path: Path, built: Path, job: dict[str, Any
         chunks.write_file_lists(built)
         store.consolidate(built)
         store.rename_into_place(built, path)
+
+
+def _create(result: PairResult, built: Path) -> None:
+    """The store without values."""
+    import zarr
+
+    group = zarr.open_group(str(built), mode="w", zarr_format=3)
+    rows, columns = result.shape[-2:]
+    tile = (max(1, min(rows, SIDE)), max(1, min(columns, SIDE)))
+    beside = " ".join(name for name in result.coords() if name not in result.dims)
+    for name, attributes in result.variables().items():
+        store.create_array(
+            group,
+            name,
+            shape=result.shape,
+            dtype=np.float64,
+            chunks=(1,) * (len(result.shape) - 2) + tile,
+            dims=result.dims,
+            fill_value=np.nan,
+            attributes={**attributes, "coordinates": beside},
+        )
+
+
+def _tiles_written(built: Path, places: list[list[int]]) -> int:
+    """How many tiles of the matrices are whole at `built`: those before the one under way."""
+    try:
+        note = json.loads(_note_path(built).read_text())
+        # Tiles that share chunks with others are not whole before these are.
+        alone = all(row % SIDE == 0 and column % SIDE == 0 for _, row, column, *_ in places)
+        return int(note["tiles"]) if alone and note["places"] == places else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _note_tiles(built: Path, places: list[list[int]], done: int, files: set[Path]) -> None:
+    """Note that the tiles before `done` are whole, once the disk has the files written since."""
+    for file in files:
+        store.sync_file(file)
+    for folder in {file.parent for file in files}:
+        store.sync_folder(folder)
+    files.clear()
+    write_atomically(_note_path(built), json.dumps({"tiles": done, "places": places}).encode())
+
+
+def _note_path(built: Path) -> Path:
+    return built.with_name(f"{built.name}.json")
+
+
+def _files_of(array: Any, where: tuple[Any, ...]) -> Iterator[Path]:
+    """The files of the chunks that a block lies in."""
+    box = tuple(p if isinstance(p, slice) else slice(p, p + 1) for p in where)
+    for part in chunks.parts_of(box, array.chunks):
+        yield Path(chunks.store_root(array)) / chunks.file_of_place(array, part)
 
 
 def existing_job(path: Path) -> dict[str, Any] | None:

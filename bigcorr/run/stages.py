@@ -17,6 +17,7 @@ from bigcorr.retry import in_words, patiently, telling
 from bigcorr.run.checkpoint import Arrays, Checkpoint
 from bigcorr.run.cluster import Pool
 from bigcorr.run.progress import Progress
+from bigcorr.run.worker_memory import DeadWorkerError
 from bigcorr.tiles import Box
 
 Fold = Callable[[Arrays, int, Arrays], None]
@@ -119,11 +120,20 @@ def run_stage(
 
     fold_ready()
     tasks = ((checkpoint, stage, index, function, units[index]) for index in pending)
-    for count, (position, arrays) in enumerate(pool.imap(_run_unit, tasks), 1):
-        waiting[pending[position]] = arrays
-        fold_ready()
-        progress(stage, found + count, len(units))
+    try:
+        for count, (position, arrays) in enumerate(pool.imap(_run_unit, tasks), 1):
+            waiting[pending[position]] = arrays
+            fold_ready()
+            progress(stage, found + count, len(units))
+    except DeadWorkerError as error:
+        index = pending[error.index]
+        raise error.told(_unit_in_words(stage, index, units[index])) from error
     return finished, found
+
+
+def _unit_in_words(stage: str, index: int, unit: tuple) -> str:
+    box = next((part for part in unit if isinstance(part, Box)), None)
+    return f"unit {index} of {stage}" + ("" if box is None else f", {in_words(box)}")
 
 
 def _run_unit(
@@ -134,8 +144,7 @@ def _run_unit(
     unit: tuple,
 ) -> Any:
     """In the worker: compute a unit and keep it where all can see it, or hand it back."""
-    box = next((part for part in unit if isinstance(part, Box)), None)
-    where = f"unit {index} of {stage}" + ("" if box is None else f", {in_words(box)}")
+    where = _unit_in_words(stage, index, unit)
     arrays = telling(where, function, *unit)
     if checkpoint is None:
         return arrays

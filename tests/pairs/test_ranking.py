@@ -331,6 +331,6 @@ def test_writing_refuses_other_formats_and_missing_folders_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(RunError, match="No space left"):
+    with pytest.raises(RunError, match="no space left on the device while writing"):
         write_pairs(pairs, tmp_path / "pairs.csv")
     assert not list(tmp_path.iterdir())

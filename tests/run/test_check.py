@@ -201,3 +201,20 @@ def test_the_command_says_it_by_its_exit_status_and_as_json(image: Path) -> None
     facts = json.loads(told.stdout)
     assert (facts["ok"], facts["damages"][0]["chunk"]) == (False, [0, 0, 0])
     assert told.stderr == ""
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_shape_without_end_is_no_work_without_end(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "a.zarr"
+    array = zarr.create_array(
+        str(path), shape=(40, 40), chunks=(20, 20), dtype="u2", zarr_format=version
+    )
+    array[...] = np.arange(1600).reshape(40, 40)
+    meta = path / (".zarray" if version == 2 else "zarr.json")
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"shape": [10**12, 10**12]}))
+    found = bc.check_store(path)
+    assert (found.ok, found.files) == (True, 4)
+    chunk = path / ("1.1" if version == 2 else "c/1/1")
+    chunk.write_bytes(chunk.read_bytes()[:9])
+    (damage,) = bc.check_store(path).damages
+    assert damage.chunk == (1, 1)

@@ -16,9 +16,11 @@ import bigcorr as bc
 from bigcorr.errors import InputError, MissingFileError, RunError
 from bigcorr.pairs import listing as pair_listing
 from bigcorr.pairs.listing import PairListing
+from bigcorr.raster.lock import locked
 from bigcorr.run import rank_job, rank_runs
-from bigcorr.run.external_sort import Merge, write_run
+from bigcorr.run.external_sort import Merge
 from bigcorr.run.progress import SILENT
+from bigcorr.run.run_file import write_run
 
 
 def result(channels: int, seed: int = 0, significance: bool = True, **attrs) -> xr.Dataset:
@@ -53,7 +55,9 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def rank(sim: xr.Dataset, path: Path, rows: int, resume: bool = True, **question) -> dict:
-    return rank_job._rank(PairListing(sim, "pearson", **question), path, rows, resume, SILENT)
+    listing = PairListing(sim, "pearson", **question)
+    with locked(path) as lock:
+        return rank_job._rank(listing, path, rows, resume, lock, SILENT)
 
 
 @pytest.fixture
