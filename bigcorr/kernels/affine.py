@@ -26,6 +26,7 @@ def affine_tile(
     order: int,
     box: Box,
     out: NDArray[Any],
+    nearest: bool = False,
 ) -> NDArray[Any]:
     """Write the tile `box` of the image under a map into `out`.
 
@@ -42,6 +43,9 @@ def affine_tile(
     order : {1, 3}
     box : Box
     out : ndarray, shape ``box.shape``, of floats
+    nearest : bool
+        Give up a result only where the pixel nearest to its place is missing, and take means of
+        what is near for others: to compare images, not to keep them.
 
     Returns
     -------
@@ -68,8 +72,9 @@ def affine_tile(
         source = weighted_sums(weighted_sums(source, taps, 0), taps, 1)
     first = held.y0 - margin, held.x0 - margin
     m = np.ascontiguousarray(matrix[:2], np.float64)
+    rule = 0 if missing is None else 2 if nearest else 1
     (_cubic if order == 3 else _linear)(
-        source, lost, missing is not None, first, raster, m, (box.y0, box.x0), out
+        source, lost, rule, first, raster, m, (box.y0, box.x0), out
     )
     return out
 
@@ -78,7 +83,7 @@ def affine_tile(
 def _cubic(
     source: NDArray,
     lost: NDArray,
-    masked: bool,
+    rule: int,
     first: tuple[int, int],
     raster: tuple[int, int],
     m: NDArray,
@@ -99,7 +104,11 @@ def _cubic(
             _basis(sy - fy, wy)
             _basis(sx - fx, wx)
             p, q = int(fy) - 1 - first[0], int(fx) - 1 - first[1]
-            if masked and _any_lost(lost, p, q, sy == fy, sx == fx):
+            if rule == 2:
+                gone = lost[p + 1 + int(sy - fy >= 0.5), q + 1 + int(sx - fx >= 0.5)]
+            else:
+                gone = rule == 1 and _any_lost(lost, p, q, sy == fy, sx == fx)
+            if gone:
                 out[i, j] = np.nan
                 continue
             total = 0.0
@@ -137,7 +146,7 @@ def _any_lost(lost: NDArray, p: int, q: int, whole_y: bool, whole_x: bool) -> bo
 def _linear(
     source: NDArray,
     lost: NDArray,
-    masked: bool,
+    rule: int,
     first: tuple[int, int],
     raster: tuple[int, int],
     m: NDArray,
@@ -156,12 +165,16 @@ def _linear(
             fy, fx = np.floor(sy), np.floor(sx)
             t, u = sy - fy, sx - fx
             p, q = int(fy) - first[0], int(fx) - first[1]
-            if masked and (
-                lost[p, q]
-                or (u > 0 and lost[p, q + 1])
-                or (t > 0 and lost[p + 1, q])
-                or (u > 0 and t > 0 and lost[p + 1, q + 1])
-            ):
+            if rule == 2:
+                gone = lost[p + int(t >= 0.5), q + int(u >= 0.5)]
+            else:
+                gone = rule == 1 and (
+                    lost[p, q]
+                    or (u > 0 and lost[p, q + 1])
+                    or (t > 0 and lost[p + 1, q])
+                    or (u > 0 and t > 0 and lost[p + 1, q + 1])
+                )
+            if gone:
                 out[i, j] = np.nan
                 continue
             up = (1 - u) * source[p, q] + u * source[p, q + 1]

@@ -7,12 +7,14 @@ resolution.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
+from bigcorr.kernels.affine import affine_tile
 from bigcorr.kernels.cross_correlation import fine_peak, padded_shape, quadratic_step
 from bigcorr.kernels.masked_correlation import LAGS, MaskedSums, fine_masked, masked_sums
 from bigcorr.operators_move import Affine
@@ -38,6 +40,23 @@ _TOLERANCES = (12.0, 6.0, 3.0)
 least, unless they would be smaller than this; rounds at each size at most; pixels that a corner
 moves by in the last; least share of a tile that both images know; pixels that a tile may be off the
 map, in the first rounds and after."""
+
+
+@dataclass(frozen=True)
+class _Nearest(Affine):
+    """The moved image without pixels that are missing themselves, but with those beside them."""
+
+    def _tile(
+        self,
+        pixels: NDArray[Any],
+        missing: NDArray[np.bool_] | None,
+        held: Box,
+        box: Box,
+        shape: Shape,
+        out: NDArray[Any],
+    ) -> None:
+        matrix = np.array(self.matrix)
+        affine_tile(pixels, missing, held, shape, matrix, self.order, box, out, nearest=True)
 
 
 class _Peak(NamedTuple):
@@ -170,7 +189,7 @@ def _sound(matrix: NDArray[np.float64]) -> bool:
 def _peak_of(pair: Pair, box: Box, matrix: NDArray[np.float64]) -> _Peak | None:
     """How far a tile of the moved image is off; None where it does not tell."""
     pixels, missing = pair.reference.read(box)
-    moved = moved_box(pair, Affine(matrix.tolist()), box)
+    moved = moved_box(pair, _Nearest(matrix.tolist()), box)
     first = np.ones(box.shape, bool) if missing is None else ~missing
     second = np.isfinite(moved)
     if (first & second).mean() < _KNOWN:

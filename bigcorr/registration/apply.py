@@ -184,7 +184,7 @@ def _lazily(op: Shift | Affine, raster: Taken) -> da.Array:
         size = (*(part.stop - part.start for part in channels), *box.shape)
         held = op.held(box, shape)
         if held.size == 0:
-            return da.full(size, np.nan, dtype, chunks=size)
+            return da.full(size, np.nan, dtype=dtype, chunks=size)
         piece = data[(*channels, *held.slices)]
         covered = None if mask is None else mask[held.slices]
         made = move(piece, covered, op, raster.nodata, held, box, shape)
