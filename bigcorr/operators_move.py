@@ -1,9 +1,8 @@
-"""Operators that move a raster, and maps of a raster and a moved one.
+"""Operators that move a raster (see `bigcorr.apply_shift`, `bigcorr.apply_affine`).
 
-`Shift` and `Affine` (see `bigcorr.apply_shift`, `bigcorr.apply_affine`) take a tile from another
-place of the raster; `Registered` is a map of two rasters of which the second is moved before.
-Parameters and what they ask of a tile; the arithmetic is `kernels.resample` and `kernels.affine`.
-No dask, no files.
+They take a tile from another place of the raster. Parameters and what they ask of a tile; the
+arithmetic is `kernels.resample` and `kernels.affine`. Maps of moved rasters are
+`operators_registered`. No dask, no files.
 """
 
 from __future__ import annotations
@@ -17,16 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
-from bigcorr.kernels.pad import Boundary, halo_box
-from bigcorr.operators import (
-    Layer,
-    Operator,
-    check_dtype,
-    compute_box,
-    missing_pixels,
-    real_number,
-    tile_shape,
-)
+from bigcorr.operators import Layer, check_dtype, missing_pixels, real_number
 from bigcorr.tiles import Box, Shape, grid
 
 _MOST_SHIFT = 2**20
@@ -234,10 +224,10 @@ class Affine(_Moving):
             raise InputError(f"matrix: got {self.matrix!r}, takes {takes}") from None
         good = m.shape in ((2, 3), (3, 3)) and bool(np.isfinite(m).all())
         if good and len(m) == 3:
-            good = bool(np.array_equal(m[2], (0, 0, 1)))
+            good = not np.any(m[2] - (0, 0, 1))
         if good:
             scales = np.linalg.svd(m[:2, :2], compute_uv=False)
-            good = _LEAST_SCALE <= scales.min() and scales.max() <= _MOST_SCALE
+            good = bool(scales.min() >= _LEAST_SCALE and scales.max() <= _MOST_SCALE)
             good = good and bool(np.abs(m[:2, 2]).max() <= _MOST_SHIFT)
         if not good:
             raise InputError(f"matrix: got {m.tolist()}, takes {takes}")
@@ -278,71 +268,3 @@ class Affine(_Moving):
         from bigcorr.kernels.affine import affine_tile
 
         affine_tile(pixels, missing, held, shape, np.array(self.matrix), self.order, box, out)
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A map of two rasters, the second of which is moved before: nothing is stored between.
-
-    It has the bits of the move and the map done one after the other on the whole.
-    """
-
-    then: Operator
-    move: Shift | Affine
-
-    inputs: ClassVar[int] = 2
-
-    @property
-    def name(self) -> str:
-        return self.then.name
-
-    @property
-    def boundary(self) -> Boundary:
-        return self.then.boundary
-
-    def _dtypes(self, *dtypes: Any) -> tuple[Any, np.dtype[Any]]:
-        return dtypes[0], self.move.out_dtype(dtypes[1])
-
-    def check(self, *dtypes: Any, shape: Shape) -> None:
-        self.move.check(dtypes[1], shape=shape)
-        self.then.check(*self._dtypes(*dtypes), shape=shape)
-
-    def needs_offset(self, *dtypes: Any) -> bool:
-        return self.then.needs_offset(*self._dtypes(*dtypes))
-
-    def out_dtype(self, *dtypes: Any) -> np.dtype[Any]:
-        return self.then.out_dtype(*self._dtypes(*dtypes))
-
-    def reads(self, box: Box, shape: Shape) -> tuple[Box, ...]:
-        around = halo_box(box, self.then.halo, shape)
-        return around, self.move.held(around, shape)
-
-    def compute(
-        self,
-        layers: Sequence[Layer],
-        held: Sequence[Box],
-        box: Box,
-        shape: Shape,
-        out: NDArray[Any] | None = None,
-    ) -> NDArray[Any]:
-        around = halo_box(box, self.then.halo, shape)
-        moved = self.moved(layers[1], held[1], around, shape)
-        # A mask and a nodata value have become NaN.
-        second = Layer(moved, None, None, layers[1].offset)
-        return compute_box(self.then, [layers[0], second], around, box, shape, out)
-
-    def moved(self, layer: Layer, held: Box, box: Box, shape: Shape) -> NDArray[Any]:
-        """A box of the moved raster."""
-        if held.size == 0:
-            return np.full(box.shape, np.nan, self.move.out_dtype(layer.pixels.dtype))
-        return self.move.moved(layer, held, box, shape)
-
-    def box_bytes(self, side: Shape, *dtypes: Any) -> int:
-        around = tuple(n + 2 * far for n, far in zip(side, self.then.halo, strict=True))
-        size = around[0] * around[1]
-        first, second = self._dtypes(*dtypes)
-        most = tile_shape(self.then.halo)
-        tile = min(side[0], most[0]), min(side[1], most[1])
-        reading = size * (2 * np.dtype(first).itemsize + 1 + second.itemsize)
-        moving = self.move.box_bytes((around[0], around[1]), dtypes[1])
-        return reading + moving + self.then.tile_bytes(tile, first, second)

@@ -40,7 +40,10 @@ def register(
     summary = {"reference": step.a, "moving": step.b, **found.summary()}
     shown = [tables.facts(_facts(found))]
     if step.output is not None:
-        summary |= {"output": step.output, "map": _write_moved(step, found, settings, pool, progress)}
+        summary |= {
+            "output": step.output,
+            "map": _write_moved(step, found, settings, pool, progress),
+        }
         shown.append(f"{step.output}: {step.b}, moved")
     if step.report is not None:
         from bigcorr.report.registration import write_registration_report

@@ -208,7 +208,7 @@ _IMAGE_OPTIONS = ("shift", "changed_fraction", "noise")
 
 
 class Register(Step):
-    """The move that lays one image on another; what is moved by it, and a page about it, if asked."""
+    """The move that lays one image on another; what is moved by it and a page, if asked."""
 
     command = "register"
 
@@ -217,7 +217,7 @@ class Register(Step):
     model: Literal["translation", "affine"] = "translation"
     upsample: int = 10
     sigma: Annotated[float | Literal["auto"] | None, BeforeValidator(_no_blur)] = "auto"
-    tile: int = 512
+    tile: int | None = None
     nodata: float | None = None
     output: FilePath | None = None
     report: FilePath | None = None

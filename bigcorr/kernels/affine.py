@@ -73,9 +73,7 @@ def affine_tile(
     first = held.y0 - margin, held.x0 - margin
     m = np.ascontiguousarray(matrix[:2], np.float64)
     rule = 0 if missing is None else 2 if nearest else 1
-    (_cubic if order == 3 else _linear)(
-        source, lost, rule, first, raster, m, (box.y0, box.x0), out
-    )
+    (_cubic if order == 3 else _linear)(source, lost, rule, first, raster, m, (box.y0, box.x0), out)
     return out
 
 

@@ -1,4 +1,4 @@
-"""Registration of two images: `register` finds the move, `apply_shift`, `apply_affine` carry it out.
+"""Registration: `register` finds the move of an image; `apply_shift`, `apply_affine` carry it out.
 
 Only names live here. `coarse` looks first, `translation` and `affine` search in tiles, `agreement`
 tells how alike the images are after the move; `images` reads them wherever they lie; `phase` is

@@ -1,8 +1,8 @@
 """The affine map that lays one image on another, from the shifts of tiles of the moved image.
 
 Each round moves `moving` by the map so far, tile by tile, looks how far each tile is still off, and
-fits the map anew: on the smaller images first, where what is far off is still in reach, then at full
-resolution.
+fits the map anew: on the smaller images first, where what is far off is still in reach, then at
+full resolution.
 """
 
 from __future__ import annotations
@@ -129,9 +129,7 @@ def _shifts_of(matrix: NDArray[np.float64], centres: NDArray[np.float64]) -> NDA
 
 def _settled(
     search: Search, matrix: NDArray[np.float64], first: bool, fine: bool = False
-) -> tuple[
-    NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], float
-]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], float]:
     """The map fitted anew until it stays, with the tiles' middles, own shifts and use, and blur."""
     pair = search.pair
     whole = Box(0, pair.shape[0], 0, pair.shape[1])
@@ -195,9 +193,7 @@ def _peak_of(pair: Pair, box: Box, matrix: NDArray[np.float64]) -> _Peak | None:
     if (first & second).mean() < _KNOWN:
         return None
     h, w = box.shape
-    sums = masked_sums(
-        pixels, moved, (first, second), padded_shape((h + LAGS, w + LAGS)), LAGS
-    )
+    sums = masked_sums(pixels, moved, (first, second), padded_shape((h + LAGS, w + LAGS)), LAGS)
     found = sums.correlation(_KNOWN * float(sums.count.max()))
     i, j = (int(k) for k in np.unravel_index(int(found.argmax()), found.shape))
     height = float(found[i, j])

@@ -89,9 +89,7 @@ def cell_side(shape: Shape) -> int:
     return 256 if max(shape) > 1024 else 64
 
 
-def scores_after(
-    pair: Pair, move: Move, pool: Pool
-) -> tuple[float, NDArray[np.float64]]:
+def scores_after(pair: Pair, move: Move, pool: Pool) -> tuple[float, NDArray[np.float64]]:
     """Correlation of the reference with the moved image: of all pixels, and of each cell."""
     boxes = list(grid(pair.shape, BOX))
     cell = cell_side(pair.shape)

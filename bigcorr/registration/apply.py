@@ -192,11 +192,7 @@ def _lazily(op: Shift | Affine, raster: Taken) -> da.Array:
 
     def image(channels: tuple[slice, ...]) -> Any:
         return [
-            [
-                block(channels, Box(y.start, y.stop, x.start, x.stop))
-                for x in columns
-            ]
-            for y in rows
+            [block(channels, Box(y.start, y.stop, x.start, x.stop)) for x in columns] for y in rows
         ]
 
     if lead:

@@ -79,9 +79,7 @@ def coarse_level(pair: Pair, pool: Pool) -> Level:
                 f"{name}: got an image whose pixels are all missing, takes one with some"
             )
         if min(low for low, _ in found) == max(high for _, high in found):
-            raise InputError(
-                f"{name}: got one value in all pixels, takes an image with structure"
-            )
+            raise InputError(f"{name}: got one value in all pixels, takes an image with structure")
     a, b = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
     share = counts / (fy * fx)
     return Level((fy, fx), (a, b), (share[0], share[1]), missing, before)

@@ -72,7 +72,9 @@ def open_pair(reference: Any, moving: Any, nodata: float | None) -> Pair:
     """The two arguments of `register` as images, or an `InputError` that names the one at fault."""
     pair = Pair(_image("reference", reference, nodata), _image("moving", moving, nodata))
     if pair.moving.shape != pair.shape:
-        raise InputError(f"moving: got shape {pair.moving.shape}, takes that of reference, {pair.shape}")
+        raise InputError(
+            f"moving: got shape {pair.moving.shape}, takes that of reference, {pair.shape}"
+        )
     return pair
 
 

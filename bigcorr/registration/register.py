@@ -19,7 +19,7 @@ from bigcorr.registration.coarse import Level, coarse_level, coarse_shift
 from bigcorr.registration.images import LEAST_SIDE, Pair, open_pair, pool_for
 from bigcorr.registration.phase import phase_shift
 from bigcorr.registration.result import Registration, matrix_of
-from bigcorr.registration.tiles import spread_of
+from bigcorr.registration.tiles import default_tile, spread_of
 from bigcorr.registration.translation import Found, Search, find_shift
 from bigcorr.run.cluster import Pool
 from bigcorr.tiles import Box
@@ -36,7 +36,7 @@ def register(
     model: Literal["translation", "affine"] = "translation",
     normalization: Literal["phase"] | None = None,
     sigma: float | Literal["auto"] | None = "auto",
-    tile: int = 512,
+    tile: int | None = None,
     nodata: float | None = None,
 ) -> Registration:
     """Find the move that lays `moving` on `reference`, to a small fraction of a pixel.
@@ -59,8 +59,9 @@ def register(
         Gaussian blur of both images in pixels, at most 4, before they are compared. "auto" takes
         the one of 0, 1, 1.5, 2 and 3 that makes the shift surest: none but where both images are
         noisy. `Registration.sigma` tells which. None: no blur. Not used with "phase".
-    tile : int
-        Side of the tiles in pixels, at least 16.
+    tile : int, optional
+        Side of the tiles in pixels, at least 16; by default 1024, or 512 where the shorter side
+        of the images is less than 2048.
     nodata : float, optional
         A value that means missing, as for `ncc`.
 
@@ -84,9 +85,10 @@ def register(
     peaks of their plain, their phase and their masked correlation is the first guess. Then tiles
     are cut from `reference` and, moved by it, from `moving`, anew until they match to the pixel.
     Each has its mean removed, is tapered by a Hann window, and gives its cross-correlation within
-    1.5 pixels by an upsampled Fourier transform, divided by that of the windows. These are added
-    up, but for tiles whose own peak is farther from the median than 3 of their standard deviations
-    (and .1 pixels), and the peak of the sum is refined by a quadratic. Where any pixel is missing,
+    1.5 pixels by an upsampled Fourier transform, divided by that of the windows; up to 32 tiles
+    overlap by half. These are added up, but for tiles whose own peak is farther from the median
+    than 3 of their standard deviations (and .1 pixels), and the peak of the sum is refined by a
+    quadratic. Where any pixel is missing,
     a tile gives the masked correlation of Padfield at whole shifts within 24 pixels instead, and
     the sum of these is interpolated.
 
@@ -131,10 +133,11 @@ def register_pair(
     model: str = "translation",
     normalization: str | None = None,
     sigma: float | str | None = "auto",
-    tile: int = 512,
+    tile: int | None = None,
     pool: Pool | None = None,
 ) -> Registration:
     """`register` of images that are opened already, on a pool that is open already if given."""
+    tile = default_tile(pair.shape) if tile is None else tile
     upsample, tile, blur = _checked(upsample, model, normalization, sigma, tile)
     with threadpool_limits(1, user_api="blas"), pool_for(pair, pool) as opened:
         level = coarse_level(pair, opened)

@@ -11,10 +11,11 @@ from bigcorr.tiles import Box, Shape
 MOST_TILES = 32
 """Tiles along each axis at most: more of them add little but time."""
 
+_FEW_TILES = 32
 _LEAST_OVERLAP = 8
 _STRAY = 0.1
-"""Least side of what two images share; how far, in pixels, a tile may always be from the median of
-all."""
+"""Tiles up to which they may overlap by half; least side of what two images share; how far, in
+pixels, a tile may always be from the median of all."""
 
 
 def overlap(shape: Shape, shift: Shape) -> Box | None:
@@ -24,12 +25,26 @@ def overlap(shape: Shape, shift: Shape) -> Box | None:
     return box if min(box.shape) >= _LEAST_OVERLAP else None
 
 
-def tiles_over(box: Box, tile: int, most: int = MOST_TILES) -> list[list[Box]]:
-    """Rows of tiles of one shape, evenly over a box; at most so many along an axis."""
+def default_tile(shape: Shape) -> int:
+    """Side of the tiles where nobody says."""
+    return 1024 if min(shape) >= 2048 else 512
+
+
+def tiles_over(
+    box: Box, tile: int, most: int = MOST_TILES, halves: bool = False
+) -> list[list[Box]]:
+    """Rows of tiles of one shape, evenly over a box; at most so many along an axis.
+
+    With `halves` a few of them overlap by half, so that tapers leave no pixel out.
+    """
+    lengths = [-(-length // min(tile, length)) for length in box.shape]
+    halves = halves and lengths[0] * lengths[1] <= _FEW_TILES
     axes = []
     for start, length in ((box.y0, box.shape[0]), (box.x0, box.shape[1])):
         side = min(tile, length)
         count = min(most, -(-length // side))
+        if halves:
+            count = 2 * count - 1
         room = length - side
         axes.append([(start + k * room // max(count - 1, 1), side) for k in range(count)])
     rows, columns = axes

@@ -51,7 +51,7 @@ class Found(NamedTuple):
 
 
 class Search(NamedTuple):
-    """What a search needs: the images, where to run, and how to look. `sigma` None: to be chosen."""
+    """What a search needs: the images, where to run, how to look. `sigma` None: to be chosen."""
 
     pair: Pair
     pool: Pool
@@ -79,7 +79,7 @@ def _read(pair: Pair, box: Box, shift: Shape) -> tuple[list[NDArray[Any]], Weigh
 
 
 def _to_the_pixel(search: Search, shift: Shape) -> tuple[Shape, float]:
-    """The shift in whole pixels, by a few tiles that are cut anew until they match, and the blur."""
+    """The shift in whole pixels, by a few tiles cut anew until they match, and the blur."""
     pair, masked = search.pair, search.level.missing
     seen: set[Shape] = set()
     sigma = search.sigma
@@ -176,7 +176,7 @@ def _refined(search: Search, whole: Shape, sigma: float) -> Found:
     pair, upsample, masked = search.pair, search.upsample, search.level.missing
     choose = masked and search.sigma is None
     for turn in range(_ROUNDS):
-        rows = tiles_over(shared(pair.shape, whole), search.tile)
+        rows = tiles_over(shared(pair.shape, whole), search.tile, halves=not masked)
         groups = [
             [box for row in rows[i : i + _GROUP] for box in row[j : j + _GROUP]]
             for i in range(0, len(rows), _GROUP)

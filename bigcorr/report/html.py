@@ -79,6 +79,12 @@ def write_report(
         measures = [by]
     stack, absent = pictures.find_source(sim, source)
     page = _page(sim, measures, title, Setting(stack, absent, top, few_counts))
+    write_page(out_html, page)
+    return out_html
+
+
+def write_page(out_html: Path, page: str) -> None:
+    """Write a page, whole or not at all."""
     partial = out_html.with_name(f".{out_html.name}.{os.getpid()}.partial")
     try:
         partial.write_text(page, encoding="utf-8")
@@ -87,7 +93,6 @@ def write_report(
         raise RunError(f"{out_html}: could not be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
-    return out_html
 
 
 def _open(result: str | os.PathLike[str] | xr.Dataset) -> xr.Dataset:

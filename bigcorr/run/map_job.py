@@ -34,7 +34,8 @@ from bigcorr.operators import (
     tile_shape,
 )
 from bigcorr.operators_chain import Blurred, GaussianBlurs
-from bigcorr.operators_move import Distant, Registered
+from bigcorr.operators_move import Distant
+from bigcorr.operators_registered import Registered
 from bigcorr.raster.base import RasterSource
 from bigcorr.raster.lock import locked
 from bigcorr.raster.source import as_source
@@ -181,9 +182,7 @@ def run_map(
     return summary
 
 
-def projected_bytes(
-    op: Mapped, dtypes: Sequence[Any], side: int, shard: int = SHARD
-) -> int:
+def projected_bytes(op: Mapped, dtypes: Sequence[Any], side: int, shard: int = SHARD) -> int:
     """Bytes that one task of a planar map holds at most, read in boxes of `side` pixels."""
     return _task_bytes(op, dtypes, (side, side), shard * shard)
 
@@ -430,9 +429,7 @@ def _fit(
     )
 
 
-def _task_bytes(
-    op: Mapped, dtypes: Sequence[Any], read: Shape, shard: int
-) -> int:
+def _task_bytes(op: Mapped, dtypes: Sequence[Any], read: Shape, shard: int) -> int:
     # The shard's result, and as much again while it is encoded.
     result = 2 * shard * op.out_dtype(*dtypes).itemsize
     if isinstance(op, Distant):

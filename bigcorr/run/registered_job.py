@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from bigcorr.operators import Operator
-from bigcorr.operators_move import Affine, Registered, Shift
+from bigcorr.operators_move import Affine, Shift
+from bigcorr.operators_registered import Registered
 from bigcorr.raster.source import as_source
 from bigcorr.raster.store import partial_path
 from bigcorr.registration.images import open_pair

@@ -168,7 +168,7 @@ def test_images_with_nothing_in_common_are_refused_as_affine() -> None:
     ],
 )
 def test_a_bad_matrix_is_one_clear_error(matrix: Any) -> None:
-    with pytest.raises(InputError, match="^matrix: got .*takes"):
+    with pytest.raises(InputError, match=r"^matrix: got .*takes"):
         bc.apply_affine(np.ones((5, 5)), matrix)
-    with pytest.raises(InputError, match="^order: got .*takes"):
+    with pytest.raises(InputError, match=r"^order: got .*takes"):
         bc.apply_affine(np.ones((5, 5)), MATRIX, 2)

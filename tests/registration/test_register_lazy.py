@@ -28,7 +28,16 @@ def images(shape: tuple[int, int], gaps: bool) -> tuple[np.ndarray, np.ndarray]:
 def same(first: Registration, second: Registration) -> bool:
     return all(
         np.array_equal(getattr(first, name), getattr(second, name), equal_nan=True)
-        for name in ("shift", "score", "score_before", "spread", "shifts", "used", "matrix", "scores")
+        for name in (
+            "shift",
+            "score",
+            "score_before",
+            "spread",
+            "shifts",
+            "used",
+            "matrix",
+            "scores",
+        )
     )
 
 

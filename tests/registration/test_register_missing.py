@@ -120,5 +120,5 @@ def test_images_that_share_no_known_pixel_are_refused() -> None:
     a[20:], b[20:] = np.nan, np.nan
     a[:-20], b[:-20] = np.nan, np.nan
     a[3, 3], a[4, 4], b[60, 60], b[61, 61] = 1, 2, 3, 4
-    with pytest.raises(InputError, match="moving: got an image that has .*known pixels"):
+    with pytest.raises(InputError, match=r"moving: got an image that has .*known pixels"):
         bc.register(a, b)
