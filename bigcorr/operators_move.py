@@ -29,8 +29,16 @@ _LEAST_SCALE, _MOST_SCALE = 0.1, 10.0
 class Distant(Protocol):
     """An operator whose tiles come from other places of its rasters, which are read as it says."""
 
-    name: str
-    inputs: int
+    @property
+    def name(self) -> str:
+        """Of the result."""
+
+    @property
+    def inputs(self) -> int:
+        """Number of rasters."""
+
+    def needs_offset(self, *dtypes: Any) -> bool:
+        """Whether `compute` wants the level of each raster."""
 
     def check(self, *dtypes: Any, shape: Shape) -> None:
         """Raise `InputError` where rasters of these dtypes and this shape cannot be taken."""
@@ -102,6 +110,9 @@ class _Moving:
     def out_dtype(self, *dtypes: Any) -> np.dtype[Any]:
         dtype = np.dtype(dtypes[0])
         return np.dtype(np.float64 if dtype.kind == "f" and dtype.itemsize == 8 else np.float32)
+
+    def needs_offset(self, *dtypes: Any) -> bool:
+        return False
 
     def reads(self, box: Box, shape: Shape) -> tuple[Box, ...]:
         return (self.held(box, shape),)
@@ -208,7 +219,7 @@ class Affine(_Moving):
     ``matrix`` leads from (y, x, 1) of the result to (y, x) of the raster: two rows of three.
     """
 
-    matrix: tuple[tuple[float, float, float], tuple[float, float, float]]
+    matrix: Sequence[Sequence[float]]
     order: int = 3
 
     name: ClassVar[str] = "affine"

@@ -347,9 +347,7 @@ def _map(
     if model is None:
         summary = run_map(operator, sources, step.output, attrs=attrs, **options)
     else:
-        summary = run_registered_map(
-            operator, sources, step.output, model=model, pool=run.pool, **options
-        )
+        summary = run_registered_map(operator, sources, step.output, model=model, **options)
     shape = " x ".join(map(str, summary["shape"]))
     shown = [f"{step.output}: {shape}, {summary['dtype']}"]
     if summary["units_done_before"]:

@@ -29,16 +29,17 @@ def register(
     threads = (settings.workers or 1) * (settings.threads or 1)
     if settings.workers is None and settings.threads is None:
         threads = processors()
+    chosen: Any = ThreadPool(threads) if here else pool
     found = register_pair(
         pair,
         step.upsample,
         model=step.model,
         sigma=step.sigma,
         tile=step.tile,
-        pool=ThreadPool(threads) if here else pool,
+        pool=chosen,
     )
     summary = {"reference": step.a, "moving": step.b, **found.summary()}
-    shown = [tables.facts(_facts(found))]
+    shown: list[Any] = [tables.facts(_facts(found))]
     if step.output is not None:
         summary |= {
             "output": step.output,

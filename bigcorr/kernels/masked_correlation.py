@@ -29,12 +29,12 @@ and least share of a tile's pixels that both images must have for the tile to co
 class MaskedSums(NamedTuple):
     """Of the pixels that two tiles have in common, at each shift; may be added up over tiles.
 
-    count : number of pixels.
+    number : of pixels.
     covariance : sum of products about the means of these pixels.
     first, second : sums of squares about the means, of the reference and of the moved image.
     """
 
-    count: NDArray[np.float64]
+    number: NDArray[np.float64]
     covariance: NDArray[np.float64]
     first: NDArray[np.float64]
     second: NDArray[np.float64]
@@ -47,7 +47,7 @@ class MaskedSums(NamedTuple):
         """In [-1, 1]; 0 where either image is constant, -1 where fewer than `least` pixels are."""
         norm = np.sqrt(self.first * self.second)
         found = np.divide(self.covariance, norm, out=np.zeros_like(norm), where=norm > 0)
-        return np.where(self.count >= least, np.clip(found, -1, 1), -1.0)
+        return np.where(self.number >= least, np.clip(found, -1, 1), -1.0)
 
 
 def masked_sums(
@@ -124,7 +124,7 @@ def lag_sums(
     h, w = reference.shape
     size = padded_shape((h + LAGS, w + LAGS))
     sums = masked_sums(reference, moving, weights, size, LAGS)
-    if sums.count.min() < max(_LEAST, _LEAST_SHARE * h * w):
+    if sums.number.min() < max(_LEAST, _LEAST_SHARE * h * w):
         return None
     return sums
 

@@ -169,12 +169,12 @@ def _settled(
                 "moving: got an image of which too few tiles match reference for an affine map, "
                 "takes one that does, or model 'translation'"
             )
-        before = corners @ matrix.T
+        before, follow = corners @ matrix.T, fit.used
         matrix = np.vstack([fit.matrix, [0, 0, 1.0]])
         if np.abs(corners @ matrix.T - before).max() < _STILL:
             break
     used = np.zeros(len(boxes), bool)
-    used[known] = fit.used
+    used[known] = follow
     return matrix, centres, centres - at[:, :2], used, sigma
 
 
@@ -194,7 +194,7 @@ def _peak_of(pair: Pair, box: Box, matrix: NDArray[np.float64]) -> _Peak | None:
         return None
     h, w = box.shape
     sums = masked_sums(pixels, moved, (first, second), padded_shape((h + LAGS, w + LAGS)), LAGS)
-    found = sums.correlation(_KNOWN * float(sums.count.max()))
+    found = sums.correlation(_KNOWN * float(sums.number.max()))
     i, j = (int(k) for k in np.unravel_index(int(found.argmax()), found.shape))
     height = float(found[i, j])
     if height <= 0 or not (0 < i < 2 * LAGS and 0 < j < 2 * LAGS):

@@ -23,9 +23,9 @@ _CONSTANT = 1e-14
 
 
 class Moments(NamedTuple):
-    """Count, means and sums of squares and products about them, of pixels that two images have."""
+    """Number, means and sums of squares and products about them, of pixels that two images have."""
 
-    count: int = 0
+    number: int = 0
     mean_a: float = 0.0
     mean_b: float = 0.0
     aa: float = 0.0
@@ -34,12 +34,12 @@ class Moments(NamedTuple):
 
     def plus(self, other: Moments) -> Moments:
         """The moments of the pixels of both."""
-        if not other.count:
+        if not other.number:
             return self
-        n = self.count + other.count
+        n = self.number + other.number
         da, db = other.mean_a - self.mean_a, other.mean_b - self.mean_b
-        share = other.count / n
-        both = self.count * share
+        share = other.number / n
+        both = self.number * share
         return Moments(
             n,
             self.mean_a + da * share,
@@ -52,9 +52,9 @@ class Moments(NamedTuple):
     @property
     def correlation(self) -> float:
         """In [-1, 1]; 0 where either is constant, NaN of no pixels."""
-        if not self.count:
+        if not self.number:
             return math.nan
-        n = self.count
+        n = self.number
         low = self.aa <= _CONSTANT * (self.aa + n * self.mean_a**2)
         if low or self.bb <= _CONSTANT * (self.bb + n * self.mean_b**2):
             return 0.0

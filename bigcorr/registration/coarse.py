@@ -151,7 +151,7 @@ def _all_shifts(level: Level, size: Shape) -> Iterator[Shape]:
     sums = masked_sums(*level.images, level.weights, size)
     most = min(float(weight.sum()) for weight in level.weights)
     for share in _LEAST_SHARES:
-        found = sums.correlation(share * most) * np.sqrt(np.maximum(sums.count, 0) / most)
+        found = sums.correlation(share * most) * np.sqrt(np.maximum(sums.number, 0) / most)
         y, x = np.unravel_index(int(found.argmax()), found.shape)
         yield signed(int(y), size[0]), signed(int(x), size[1])
 

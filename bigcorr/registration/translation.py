@@ -98,8 +98,8 @@ def _to_the_pixel(search: Search, shift: Shape) -> tuple[Shape, float]:
             total = sums[0]
             for part in sums[1:]:
                 total = total.plus(part)
-            size = total.count.shape
-            found = total.correlation(_LEAST_SHARE * float(total.count.max()))
+            size = total.number.shape
+            found = total.correlation(_LEAST_SHARE * float(total.number.max()))
             y, x = np.unravel_index(int(found.argmax()), size)
             step = signed(int(y), size[0]), signed(int(x), size[1])
         else:

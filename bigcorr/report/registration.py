@@ -93,7 +93,7 @@ def score_map(found: Registration) -> Figure:
     axes.set_axis_off()
     bar = figure.colorbar(image, cax=figure.add_axes((0.92, 0.0, 0.02, 1.0)))
     bar.ax.tick_params(labelsize=8, colors=INK)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -109,7 +109,7 @@ def residual_histogram(found: Registration) -> Figure:
     most = float(np.abs(off).max()) if off.size else 0.0
     edges = np.linspace(-most, most, 32) if most > 0 else np.linspace(-0.01, 0.01, 32)
     for values, name, colour in zip(off.T, ("y", "x"), ("#1c7ed6", "#e8590c"), strict=True):
-        axes.hist(values, edges, histtype="step", label=name, color=colour)
+        axes.hist(values, edges.tolist(), histtype="step", label=name, color=colour)
     axes.set_xlabel("pixels off the result", fontsize=8, color=INK)
     axes.set_ylabel("tiles", fontsize=8, color=INK)
     axes.tick_params(labelsize=8, colors=INK)

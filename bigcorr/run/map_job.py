@@ -371,8 +371,7 @@ def _offsets(
     nodata: Sequence[float | None],
 ) -> list[NDArray[np.float64]]:
     """The offset of each channel of each source, from the positions that `wiring` takes too."""
-    wanted = not isinstance(op, Distant) or isinstance(op, Registered)
-    if not wanted or not op.needs_offset(*(source.dtype for source in sources)):
+    if not op.needs_offset(*(source.dtype for source in sources)):
         return [np.zeros(source.shape[0]) for source in sources]
     offsets = []
     for k, (source, missing) in enumerate(zip(sources, nodata, strict=True)):

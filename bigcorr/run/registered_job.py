@@ -21,7 +21,6 @@ from bigcorr.raster.source import as_source
 from bigcorr.raster.store import partial_path
 from bigcorr.registration.images import open_pair
 from bigcorr.registration.register import register_pair
-from bigcorr.run.cluster import Pool
 from bigcorr.run.map_job import run_map
 from bigcorr.run.progress import SILENT, Progress
 
@@ -35,7 +34,7 @@ def run_registered_map(
     nodata: float | None = None,
     resume: bool = True,
     progress: Progress | None = None,
-    pool: Pool | None = None,
+    cluster: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Register the second raster on the first, and carry out an operator on both so aligned.
@@ -48,10 +47,9 @@ def run_registered_map(
     out_path : path
         The store; its attributes hold what the registration found.
     model : {"translation", "affine"}
-    pool : Pool, optional
-        Where the registration runs, as for `register_pair`.
-    nodata, resume, progress, **options
-        As for `run_map`.
+    nodata, resume, progress, cluster, **options
+        As for `run_map`. A pool serves the registration as well, which runs on the active client
+        or on threads otherwise.
 
     Returns
     -------
@@ -74,6 +72,7 @@ def run_registered_map(
     if found is None:
         progress.note("registering the pair")
         pair = open_pair(opened[0], opened[1], nodata)
+        pool = cluster if hasattr(cluster, "imap") else None
         found = register_pair(pair, model=model, pool=pool).summary() | {"asked": asked}
     else:
         progress.note("the pair was registered by an earlier run")
@@ -91,6 +90,7 @@ def run_registered_map(
         nodata=nodata,
         resume=resume,
         progress=progress,
+        cluster=cluster,
         attrs={"registration": _told(found)},
         **options,
     )

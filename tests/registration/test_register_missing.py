@@ -41,7 +41,7 @@ def test_the_sums_are_padfields_masked_correlation() -> None:
     expected = cross_correlate_masked(a, b, *known, mode="full", overlap_ratio=0)
     sums = masked_sums(a, b, (known[0], known[1]), (60, 68))
     found = np.roll(sums.correlation(20), (29, 33), (0, 1))[:59, :67]
-    enough = np.roll(sums.count, (29, 33), (0, 1))[:59, :67] >= 20
+    enough = np.roll(sums.number, (29, 33), (0, 1))[:59, :67] >= 20
     np.testing.assert_allclose(found[enough], expected[enough], atol=1e-9)
 
 
