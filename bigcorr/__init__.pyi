@@ -12,6 +12,7 @@ from .raster import open_raster as open_raster
 from .raster import save_raster as save_raster
 from .regions import peak_regions as peak_regions
 from .registration import Registration as Registration
+from .registration import apply_affine as apply_affine
 from .registration import apply_shift as apply_shift
 from .registration import register as register
 from .run.check import check_store as check_store

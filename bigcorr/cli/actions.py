@@ -149,6 +149,7 @@ def perform(step: Step, run: Run) -> Outcome:
     actions: dict[type[Step], Callable[..., Outcome]] = {
         models.Ingest: _ingest,
         models.Simulate: _simulate,
+        models.Register: _register,
         models.NCC: _ncc,
         models.SSIM: _ssim,
         models.Blur: _blur,
@@ -256,17 +257,23 @@ def _clusters(step: models.Clusters, run: Run) -> Outcome:
     return Outcome(summary, tables.clusters(found, by), is_answer=True)
 
 
+def _register(step: models.Register, run: Run) -> Outcome:
+    from bigcorr.cli.registration import register
+
+    return Outcome(*register(step, run.settings, run.pool, run.progress), is_answer=True)
+
+
 def _ncc(step: models.NCC, run: Run) -> Outcome:
     from bigcorr.operators import NCC
 
-    operator = NCC(**step.model_dump(exclude={"a", "b", "output", "nodata", "blur"}))
+    operator = NCC(**step.model_dump(exclude={"a", "b", "output", "nodata", "blur", "align"}))
     return _map(_after_blur(operator, step.blur), [step.a, step.b], step, run)
 
 
 def _ssim(step: models.SSIM, run: Run) -> Outcome:
     from bigcorr.operators_ssim import SSIM
 
-    operator = SSIM(**step.model_dump(exclude={"a", "b", "output", "nodata", "blur"}))
+    operator = SSIM(**step.model_dump(exclude={"a", "b", "output", "nodata", "blur", "align"}))
     return _map(_after_blur(operator, step.blur), [step.a, step.b], step, run)
 
 
@@ -310,22 +317,30 @@ def _map(
     attrs: dict[str, Any] | None = None,
 ) -> Outcome:
     from bigcorr.run.map_job import run_map
+    from bigcorr.run.registered_job import run_registered_map
 
-    summary = run_map(
-        operator,
-        sources,
-        step.output,
-        nodata=step.nodata,
-        attrs=attrs,
-        progress=run.progress,
-        resume=run.settings.resume,
-        cluster=run.pool,
-    )
+    options: dict[str, Any] = {
+        "nodata": step.nodata,
+        "progress": run.progress,
+        "resume": run.settings.resume,
+        "cluster": run.pool,
+    }
+    model = getattr(step, "align", None)
+    if model is None:
+        summary = run_map(operator, sources, step.output, attrs=attrs, **options)
+    else:
+        summary = run_registered_map(operator, sources, step.output, model=model, **options)
     shape = " x ".join(map(str, summary["shape"]))
     shown = [f"{step.output}: {shape}, {summary['dtype']}"]
     if summary["units_done_before"]:
         done = f"{summary['units_done_before']} of {summary['units']} shards were done before"
         shown.append(done)
+    if model is not None:
+        found = summary["registration"]
+        shown.append(
+            "registered by a shift of ({:.3f}, {:.3f}) pixels".format(*found["shift"])
+            + f": correlation {found['score']:.4f}, before {found['score_before']:.4f}"
+        )
     return Outcome({**summary, "output": step.output}, shown)
 
 

@@ -206,6 +206,34 @@ def simulate(
 
 
 @command(**_RUN_OPTIONS)
+def register(
+    a: Annotated[str, typer.Argument(help="The reference: PATH or PATH#CHANNEL.", metavar="A")],
+    b: Annotated[str, typer.Argument(help="What is to be moved, of the same shape.", metavar="B")],
+    model: options.Model = None,
+    upsample: Annotated[int | None, typer.Option(help="Steps a pixel that are looked at.")] = None,
+    sigma: Annotated[
+        str | None,
+        typer.Option(help="Blur both first.", metavar="S|auto|none", show_default="auto"),
+    ] = None,
+    tile: Annotated[int | None, typer.Option(help="Side of the tiles.")] = None,
+    nodata: options.NoData = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="Write B, moved, as Zarr.", metavar="PATH"),
+    ] = None,
+    report: Annotated[
+        str | None, typer.Option(help="Write a page with figures.", metavar="FILE.html")
+    ] = None,
+) -> Fields:
+    """Find how image B lies on image A, to a fraction of a pixel: shift, spread, scores.
+
+    The shift is what to apply to B. The search runs on threads of this process unless --cluster
+    names another place.
+    """
+    return locals()
+
+
+@command(**_RUN_OPTIONS)
 def ncc(
     a: Annotated[str, typer.Argument(help="PATH or PATH#CHANNEL.", metavar="A")],
     b: Annotated[str, typer.Argument(help="The same place, of the same shape.", metavar="B")],
@@ -220,9 +248,11 @@ def ncc(
     ] = None,
     blur: options.Blur = None,
     nodata: options.NoData = None,
+    register: options.Register = False,
+    model: options.Model = None,
 ) -> Fields:
     """Map the similarity of two images at every pixel, in [-1, 1]."""
-    return locals()
+    return _aligned(locals())
 
 
 @command(**_RUN_OPTIONS)
@@ -257,9 +287,19 @@ def ssim(
     min_valid: Annotated[float | None, typer.Option(help="Least valid share of a window.")] = None,
     blur: options.Blur = None,
     nodata: options.NoData = None,
+    register: options.Register = False,
+    model: options.Model = None,
 ) -> Fields:
     """Map the structural similarity of two images at every pixel."""
-    return locals()
+    return _aligned(locals())
+
+
+def _aligned(fields: Fields) -> Fields:
+    """``--register --model M`` as the one field of the step."""
+    model, wanted = fields.pop("model"), fields.pop("register")
+    if model is not None and not wanted:
+        raise InputError(f"--model: got {model!r} without --register, takes both or none")
+    return {**fields, "register": (model or "translation") if wanted else None}
 
 
 @command(**_RUN_OPTIONS)

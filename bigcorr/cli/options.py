@@ -62,6 +62,16 @@ Blur = Annotated[
     float | None,
     typer.Option("--blur", help="Blur both by this sigma first; nothing is stored in between."),
 ]
+Register = Annotated[
+    bool,
+    typer.Option("--register", help="Lay B on A first; nothing is stored in between."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="How B may be moved.", metavar="translation|affine", show_default="translation"
+    ),
+]
 NoData = Annotated[
     float | None, typer.Option("--nodata", help="The value that means missing (NaN always does).")
 ]

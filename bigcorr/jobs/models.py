@@ -69,6 +69,24 @@ def _sigmas(value: Any) -> Any:
     return numbers if several else numbers[0]
 
 
+def _no_blur(value: Any) -> Any:
+    """``none`` as None, so that a command line can say it."""
+    return None if value == "none" else value
+
+
+def _model_of(value: Any) -> Any:
+    """``register: true`` as the model that it stands for."""
+    return {True: "translation", False: None}.get(value, value) if value in (True, False) else value
+
+
+Aligned = Annotated[
+    Literal["translation", "affine"] | None,
+    BeforeValidator(_model_of),
+    Field(alias="register"),
+]
+"""Whether the second image is registered on the first before they are compared, and by which model;
+the field has another name, since every model class has a method `register`."""
+
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_from_job_folder)]
 FilePaths = Annotated[list[FilePath], Field(min_length=1), BeforeValidator(_one_as_list)]
 Names = Annotated[list[str], BeforeValidator(_one_as_list)]
@@ -194,6 +212,22 @@ _TISSUE_OPTIONS = ("channels", "cell", "level", "background", "dtype")
 _IMAGE_OPTIONS = ("shift", "changed_fraction", "noise")
 
 
+class Register(Step):
+    """The move that lays one image on another; what is moved by it and a page, if asked."""
+
+    command = "register"
+
+    a: FilePath
+    b: FilePath
+    model: Literal["translation", "affine"] = "translation"
+    upsample: int = 10
+    sigma: Annotated[float | Literal["auto"] | None, BeforeValidator(_no_blur)] = "auto"
+    tile: int | None = None
+    nodata: float | None = None
+    output: FilePath | None = None
+    report: FilePath | None = None
+
+
 class NCC(Step):
     """Per-pixel similarity of two images of the same place."""
 
@@ -208,6 +242,7 @@ class NCC(Step):
     weights: Literal["uniform", "gaussian"] = "uniform"
     blur: float | None = None
     nodata: float | None = None
+    align: Aligned = None
 
 
 class SSIM(Step):
@@ -229,6 +264,7 @@ class SSIM(Step):
     use_sample_covariance: bool = True
     blur: float | None = None
     nodata: float | None = None
+    align: Aligned = None
 
 
 class Blur(Step):
@@ -321,7 +357,7 @@ class Report(Step):
 
 COMMANDS: dict[str, type[Step]] = {
     step.command: step
-    for step in (Ingest, Simulate, NCC, SSIM, Blur, LBP, Pairs, Rank, Clusters, Report)
+    for step in (Ingest, Simulate, Register, NCC, SSIM, Blur, LBP, Pairs, Rank, Clusters, Report)
 }
 
 

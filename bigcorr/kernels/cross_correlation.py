@@ -72,10 +72,11 @@ def whole_peak(spectrum: NDArray[np.complex128], size: Shape) -> tuple[int, int]
     """The shift in whole pixels at which a correlation is greatest."""
     correlation = fft.irfft2(spectrum, size)
     y, x = np.unravel_index(int(correlation.argmax()), size)
-    return _signed(int(y), size[0]), _signed(int(x), size[1])
+    return signed(int(y), size[0]), signed(int(x), size[1])
 
 
-def _signed(index: int, n: int) -> int:
+def signed(index: int, n: int) -> int:
+    """The shift that an index of an inverse transform of n stands for."""
     return index - n if index > n // 2 else index
 
 

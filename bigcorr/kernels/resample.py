@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bigcorr.kernels.axis_sums import weighted_sums
 from bigcorr.tiles import Shape
 
 _POLE = math.sqrt(3) - 2
-_PREFILTER = 20
+PREFILTER = 20
 _FILL = 8
 _ROWS = 128
 """Pole of the cubic prefilter and the reach of its impulse response; how far pixels are looked for
@@ -50,14 +51,18 @@ def spline_taps(shift: float, order: int) -> Taps:
         return Taps(whole, np.array([1 - t, t]), (whole, whole + 1))
     u = 1 - t
     basis = np.array([u**3, 4 - 6 * t**2 + 3 * t**3, 4 - 6 * u**2 + 3 * u**3, t**3])
-    response = _POLE ** np.abs(np.arange(-_PREFILTER, _PREFILTER + 1))
-    weights = np.convolve(basis, response)
-    return Taps(whole - 1 - _PREFILTER, weights / weights.sum(), (whole - 1, whole + 2))
+    weights = np.convolve(basis, prefilter())
+    return Taps(whole - 1 - PREFILTER, weights / weights.sum(), (whole - 1, whole + 2))
 
 
-def reach(shift: float) -> int:
-    """Pixels that `shift_tile` looks beyond a tile along an axis."""
-    return math.ceil(abs(shift)) + _PREFILTER + 2 + _FILL
+def prefilter() -> NDArray[np.float64]:
+    """What makes the coefficients of a cubic spline of pixels, as weights along an axis."""
+    response = _POLE ** np.abs(np.arange(-PREFILTER, PREFILTER + 1))
+    return np.asarray(response / response.sum())
+
+
+REACH = PREFILTER + 2 + _FILL
+"""Pixels that the functions here look beyond those that a result comes from, along an axis."""
 
 
 def shift_tile(
@@ -73,9 +78,10 @@ def shift_tile(
 
     Parameters
     ----------
-    pixels : ndarray, shape (h + 2 halo_y, w + 2 halo_x)
-        The tile with its halo. Beyond the raster the mirror image of the raster about its outermost
-        pixels is taken, whatever stands there.
+    pixels : ndarray
+        A part of the raster that holds the pixels that the tile comes from and `REACH` about them,
+        as far as they are on the raster. Beyond it the mirror image of the raster about its
+        outermost pixels is taken.
     missing : ndarray of bool, same shape, or None
     origin : (int, int)
         Row and column of the first of `pixels` on the raster.
@@ -84,7 +90,7 @@ def shift_tile(
     taps : (Taps, Taps)
         Along y and x.
     halo : (int, int)
-        At least the `reach` of each axis, unless the raster ends before.
+        Row and column of the tile's first pixel, from `origin`.
     out : ndarray, shape (h, w), of floats
 
     Returns
@@ -93,10 +99,10 @@ def shift_tile(
         `out`; NaN where the pixel comes from outside the raster or from beside a missing one.
     """
     if missing is not None:
-        pixels = _filled(pixels, missing, origin, raster)
+        pixels = filled(pixels, missing, origin, raster)
     starts = [at + far for at, far in zip(origin, halo, strict=True)]
     rows, columns = (
-        _mirrored(start + each.first, size + each.weights.size - 1, n, at, held)
+        mirrored(start + each.first, size + each.weights.size - 1, n, at, held)
         for start, each, size, n, at, held in zip(
             starts, taps, out.shape, raster, origin, pixels.shape, strict=True
         )
@@ -105,7 +111,7 @@ def shift_tile(
     for top in range(0, out.shape[0], _ROWS):
         strip = out[top : top + _ROWS]
         source = pixels[rows[top : top + len(strip) + y.size - 1]][:, columns].astype(np.float64)
-        strip[...] = _summed(_summed(source, y, 0), x, 1)
+        strip[...] = weighted_sums(weighted_sums(source, y, 0), x, 1)
     inside = []
     for start, each, size, n in zip(starts, taps, out.shape, raster, strict=True):
         at = np.arange(start, start + size) + each.first
@@ -124,19 +130,7 @@ def _floor_of(taps: Taps) -> int:
     return low + (high - low) // 2
 
 
-def _summed(x: NDArray[np.float64], weights: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Weighted sums along an axis, each in the order of the weights."""
-    n = x.shape[axis] - weights.size + 1
-    parts = (x[k : k + n] if axis == 0 else x[:, k : k + n] for k in range(weights.size))
-    total = next(parts) * weights[0]
-    room = np.empty_like(total)
-    for part, weight in zip(parts, weights[1:], strict=True):
-        np.multiply(part, weight, out=room)
-        total += room
-    return total
-
-
-def _mirrored(start: int, count: int, n: int, origin: int, held: int) -> NDArray[np.intp]:
+def mirrored(start: int, count: int, n: int, origin: int, held: int) -> NDArray[np.intp]:
     """Where the pixels from `start` on stand in a tile, those beyond the raster mirrored.
 
     What a tile does not hold belongs to no pixel inside the raster: any index will do for it.
@@ -150,7 +144,7 @@ def _mirrored(start: int, count: int, n: int, origin: int, held: int) -> NDArray
     return np.clip(at - origin, 0, held - 1)
 
 
-def _filled(
+def filled(
     pixels: NDArray[Any], missing: NDArray[np.bool_], origin: Shape, raster: Shape
 ) -> NDArray[np.float64]:
     """The pixels with means of what is near in place of what is missing, 0 where nothing is.
@@ -166,7 +160,7 @@ def _filled(
     weights = 0.5 ** np.abs(np.arange(-_FILL, _FILL + 1.0))
     kept = np.where(known, pixels, 0).astype(np.float64)
     total, weight = (
-        _summed(_summed(np.pad(part, _FILL), weights, 0), weights, 1)
+        weighted_sums(weighted_sums(np.pad(part, _FILL), weights, 0), weights, 1)
         for part in (kept, known.astype(np.float64))
     )
     return np.where(known, kept, total / np.maximum(weight, np.finfo(float).tiny))
@@ -186,7 +180,7 @@ def _near(
         zip(starts, taps, shape, raster, origin, strict=True)
     ):
         low, high = each.near
-        where = _mirrored(start + low, size + high - low, n, at, missing.shape[axis])
+        where = mirrored(start + low, size + high - low, n, at, missing.shape[axis])
         wide = found.take(where, axis)
         found = np.zeros((*wide.shape[:axis], size, *wide.shape[axis + 1 :]), bool)
         for k in range(high - low + 1):

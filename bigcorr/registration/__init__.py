@@ -1,10 +1,12 @@
-"""Registration of two images: `register` finds the shift, `apply_shift` carries it out.
+"""Registration: `register` finds the move of an image; `apply_shift`, `apply_affine` carry it out.
 
-Only names live here; `translation` searches, `phase` is phase correlation as scikit-image has it,
-`agreement` tells how alike two images are after a shift.
+Only names live here. `coarse` looks first, `translation` and `affine` search in tiles, `agreement`
+tells how alike the images are after the move; `images` reads them wherever they lie; `phase` is
+phase correlation as scikit-image has it.
 """
 
-from bigcorr.registration.apply import apply_shift
-from bigcorr.registration.translation import Registration, register
+from bigcorr.registration.apply import apply_affine, apply_shift
+from bigcorr.registration.register import register
+from bigcorr.registration.result import Registration
 
-__all__ = ["Registration", "apply_shift", "register"]
+__all__ = ["Registration", "apply_affine", "apply_shift", "register"]

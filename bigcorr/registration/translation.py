@@ -1,18 +1,16 @@
-"""`register`: the shift that lays one image on another, to a hundredth of a pixel.
+"""The shift that lays one image on another, from tiles at full resolution.
 
-First the whole images, made smaller, then tiles at full resolution, which are cut where the images
-match to the pixel. Only what is kept of a tile, its correlation on a fine grid, is combined. The
-arithmetic on a tile is `kernels.cross_correlation`.
+They are cut where the images match to the pixel. Only what is kept of a tile, its correlation about
+that place, is combined. The arithmetic on a tile is `kernels.cross_correlation`, and
+`kernels.masked_correlation` where pixels are missing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits
+from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
 from bigcorr.kernels.cross_correlation import (
@@ -20,306 +18,237 @@ from bigcorr.kernels.cross_correlation import (
     fine_correlation,
     fine_peak,
     padded_shape,
+    signed,
     whole_peak,
 )
-from bigcorr.operators import check_dtype, real_number, whole_number
-from bigcorr.registration.agreement import overlap_score
-from bigcorr.registration.phase import phase_shift
+from bigcorr.kernels.masked_correlation import MaskedSums, fine_masked, lag_sums, masked_sums
+from bigcorr.registration.coarse import Level
+from bigcorr.registration.images import Pair, each
+from bigcorr.registration.noise import Spectra, blur_by_scatter, blur_by_spectra
+from bigcorr.registration.tiles import agreeing, flat, middles, overlap, shared, tiles_over
+from bigcorr.run.cluster import Pool
 from bigcorr.tiles import Box, Shape
 
-__all__ = ["Registration", "register"]
-
-_COARSE = 1024
 _SAMPLE = 3
 _ROUNDS = 5
-_LEAST_TILE = 16
-_LEAST_OVERLAP = 8
-_STRAY = 0.1
-"""Longest side of the images in which the shift is first looked for; tiles along each axis that
-settle it to the pixel; times that tiles are cut anew at most; least side of an image and of
-a tile, and of what two images share; how far, in pixels, a tile may always be from the median of
-all."""
+_GROUP = 2
+_LEAST_SHARE = 0.25
+"""Tiles along each axis that settle the shift to the pixel; times that tiles are cut anew at most;
+tiles along each axis that are read together; least share of the pixels that two tiles must have in
+common at a shift, of the most at any."""
 
-Pixels = NDArray[Any]
+Weights = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
 
-@dataclass(frozen=True)
-class Registration:
-    """How one image lies on another.
-
-    Attributes
-    ----------
-    shift : (float, float)
-        (dy, dx) in pixels to apply to `moving` with `apply_shift`. What is at (y, x) in
-        `reference` is at ``(y - dy, x - dx)`` in `moving`.
-    score, score_before : float
-        Correlation of `reference` with the moved and with the unmoved image over all pixels where
-        they overlap, in [-1, 1].
-    spread : (float, float)
-        Standard deviation of the tiles' own shifts by the median of their distances from the
-        median (1.4826 MAD), in pixels; NaN where there is but one tile.
-    centres, shifts : ndarray, shape (n, 2)
-        (y, x) of the middle of each tile on `reference`, and its own shift.
-    used : ndarray of bool, shape (n,)
-        Tiles that entered `shift`: not those that match nowhere near, or far from the median.
-    """
+class Found(NamedTuple):
+    """Shift, and centres, own shifts and use of the tiles; the blur they were compared with."""
 
     shift: tuple[float, float]
-    score: float
-    score_before: float
-    spread: tuple[float, float]
-    centres: NDArray[np.float64] = field(repr=False)
-    shifts: NDArray[np.float64] = field(repr=False)
-    used: NDArray[np.bool_] = field(repr=False)
+    centres: NDArray[np.float64]
+    shifts: NDArray[np.float64]
+    used: NDArray[np.bool_]
+    sigma: float
 
 
-def register(
-    reference: ArrayLike,
-    moving: ArrayLike,
-    upsample: int = 10,
-    *,
-    normalization: Literal["phase"] | None = None,
-    sigma: float | None = None,
-    tile: int = 512,
-) -> Registration:
-    """Find the shift that lays `moving` on `reference`, to a small fraction of a pixel.
+class Search(NamedTuple):
+    """What a search needs: the images, where to run, how to look. `sigma` None: to be chosen."""
 
-    Parameters
-    ----------
-    reference, moving : array_like, shape (y, x)
-        Of one shape, of any real dtype, with no missing pixels.
-    upsample : int
-        The correlation is worked out at steps of ``1 / upsample`` pixels, then at the maximum of
-        the quadratic through the greatest values.
-    normalization : {None, "phase"}
-        "phase" is scikit-image's ``phase_cross_correlation`` on the whole images: shifts are
-        multiples of ``1 / upsample``, and lean towards whole pixels where images are smooth.
-    sigma : float, optional
-        Gaussian blur of both images in pixels, before they are compared: 2 to 4 where both are
-        noisy. Not used with "phase".
-    tile : int
-        Side of the tiles in pixels, at least 16.
-
-    Returns
-    -------
-    Registration
-        Its `shift` is what to apply to `moving`: `apply_shift`.
-
-    Raises
-    ------
-    InputError
-        A `ValueError`: the shapes differ or are not two-dimensional, a side is shorter than 16
-        pixels, pixels are missing, an image is constant, or a parameter is none that is taken.
-
-    Notes
-    -----
-    The images are made smaller, to at most 1024 pixels a side, and the better of the peaks of
-    their plain and of their phase correlation is the first guess. Then tiles are cut from
-    `reference` and, moved by it, from `moving`, anew until they match to the pixel. Each has its
-    mean removed, is tapered by a Hann window, and gives its cross-correlation within 1.5 pixels by
-    an upsampled Fourier transform, divided by that of the windows. These are added up, but for
-    tiles whose own peak is farther from the median than 3 of their standard deviations (and .1
-    pixels), and the peak of the sum is refined by a quadratic.
-
-    In an image of a single tile what enters and leaves it counts: on cuts of 64 x 64 pixels of a
-    photograph errors of up to .05 pixels were seen, on 4946 x 6848 .0005 (docs/registration.md).
-
-    References
-    ----------
-    M. Guizar-Sicairos, S. T. Thurman, J. R. Fienup, "Efficient subpixel image registration
-    algorithms", Optics Letters 33(2), 2008.
-
-    Examples
-    --------
-    >>> import numpy as np, bigcorr as bc
-    >>> y, x = np.mgrid[:64, :64]
-    >>> def spots(dy, dx):
-    ...     return sum(np.exp(-((y - dy - p) ** 2 + (x - dx - q) ** 2) / 18)
-    ...                for p, q in [(20, 15), (40, 45), (33, 25), (18, 44)])
-    >>> reg = bc.register(spots(0, 0), spots(3.3, -5.6))
-    >>> [round(d, 2) for d in reg.shift], round(reg.score, 3)
-    ([-3.3, 5.6], 1.0)
-    """
-    a, b = _image("reference", reference), _image("moving", moving)
-    if a.shape != b.shape:
-        raise InputError(f"moving: got shape {b.shape}, takes that of reference, {a.shape}")
-    takes = "a whole number of at least"
-    upsample = whole_number("upsample", upsample, f"{takes} 1")
-    tile = whole_number("tile", tile, f"{takes} {_LEAST_TILE}")
-    if upsample < 1:
-        raise InputError(f"upsample: got {upsample}, takes {takes} 1")
-    if tile < _LEAST_TILE:
-        raise InputError(f"tile: got {tile}, takes {takes} {_LEAST_TILE}")
-    blur = 0.0 if sigma is None else real_number("sigma", sigma, "a number > 0, or None")
-    if sigma is not None and not 0 < blur < np.inf:
-        raise InputError(f"sigma: got {sigma}, takes a number > 0, or None")
-    if normalization not in (None, "phase"):
-        raise InputError(f"normalization: got {normalization!r}, takes None or 'phase'")
-    # The products of a tile are too small to gain by several threads, and lose much by waiting.
-    with threadpool_limits(1, user_api="blas"):
-        if normalization == "phase":
-            shift = phase_shift(a, b, upsample)
-            centres, shifts = (np.array(a.shape)[None] - 1) / 2, np.array([shift])
-            used = np.ones(1, bool)
-        else:
-            whole = _to_the_pixel(a, b, _coarse_shift(a, b), tile, blur)
-            shift, centres, shifts, used = _refined(a, b, whole, tile, upsample, blur)
-    return Registration(
-        shift,
-        overlap_score(a, b, shift),
-        overlap_score(a, b, (0.0, 0.0)),
-        _spread(shifts),
-        centres,
-        shifts,
-        used,
-    )
+    pair: Pair
+    pool: Pool
+    level: Level
+    tile: int
+    upsample: int
+    sigma: float | None
 
 
-def _image(name: str, value: ArrayLike) -> Pixels:
-    image = np.asarray(value)
-    check_dtype(image.dtype, name)
-    if image.ndim != 2:
-        raise InputError(f"{name}: got shape {image.shape}, takes (y, x)")
-    if min(image.shape) < _LEAST_TILE:
-        raise InputError(
-            f"{name}: got shape {image.shape}, takes at least {_LEAST_TILE} pixels a side"
-        )
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise InputError(f"{name}: got missing pixels (not finite), takes an image without")
-    if image.min() == image.max():
-        raise InputError(f"{name}: got one value in all pixels, takes an image with structure")
-    return image
+def find_shift(search: Search, start: Shape) -> Found:
+    """The shift of the whole images, from one in whole pixels that may be a block off."""
+    whole, sigma = _to_the_pixel(search, start)
+    return _refined(search, whole, sigma)
 
 
-def _coarse_shift(a: Pixels, b: Pixels) -> tuple[int, int]:
-    """The shift of the whole images, to a pixel of smaller ones: the better of two guesses."""
-    factors = -(-a.shape[0] // _COARSE), -(-a.shape[1] // _COARSE)
-    x, y = _smaller(a, factors), _smaller(b, factors)
-    size = padded_shape((2 * x.shape[0], 2 * x.shape[1]))
-    spectrum = cross_spectrum(x, y, size)
-    level = np.abs(spectrum)
-    flat = spectrum / np.maximum(level, 1e-12 * level.max())
-    guesses = {(0, 0), whole_peak(spectrum, size), whole_peak(flat, size)}
-    scores = {guess: _score_of(x, y, guess) for guess in guesses}
-    best = max(sorted(scores), key=scores.__getitem__)
-    return best[0] * factors[0], best[1] * factors[1]
-
-
-def _smaller(image: Pixels, factors: Shape) -> NDArray[np.float64]:
-    """Means of blocks; what is left over at the far edges is not looked at."""
-    fy, fx = factors
-    h, w = image.shape[0] // fy, image.shape[1] // fx
-    blocks = image[: h * fy, : w * fx].reshape(h, fy, w, fx)
-    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float64))
-
-
-def _score_of(a: NDArray[np.float64], b: NDArray[np.float64], shift: tuple[int, int]) -> float:
-    """Correlation of the overlap; least where less than a sixteenth of an image is left."""
-    box = _overlap(a.shape, shift)
-    if box is None or 16 * box.size < a.size:
-        return -2.0
-    x, y = a[box.slices], b[box.shifted(-shift[0], -shift[1]).slices]
-    x, y = x - x.mean(), y - y.mean()
-    norm = np.sqrt((x * x).sum() * (y * y).sum())
-    return float((x * y).sum() / norm) if norm > 0 else -1.0
-
-
-def _overlap(shape: tuple[int, ...], shift: tuple[int, int]) -> Box | None:
-    """The pixels of the reference that the moved image covers."""
-    (h, w), (dy, dx) = shape, shift
-    box = Box(max(0, dy), min(h, h + dy), max(0, dx), min(w, w + dx))
-    return box if min(box.shape) >= _LEAST_OVERLAP else None
-
-
-def _tiles(
-    shape: tuple[int, ...], shift: tuple[int, int], tile: int, most: int | None
-) -> list[Box]:
-    """Tiles of one shape, evenly over the overlap; at most so many along an axis."""
-    box = _overlap(shape, shift)
-    if box is None:
-        raise InputError(
-            f"moving: got an image that shares less than {_LEAST_OVERLAP} pixels with reference "
-            f"after a shift of {shift}, takes one that overlaps it"
-        )
-    axes = []
-    for start, length in ((box.y0, box.shape[0]), (box.x0, box.shape[1])):
-        side = min(tile, length)
-        count = -(-length // side) if most is None else min(most, -(-length // side))
-        room = length - side
-        axes.append([(start + k * room // max(count - 1, 1), side) for k in range(count)])
-    rows, columns = axes
-    return [Box(y, y + h, x, x + w) for y, h in rows for x, w in columns]
-
-
-def _spectrum(
-    a: Pixels, b: Pixels, box: Box, shift: tuple[int, int], size: Shape, sigma: float
-) -> NDArray[np.complex128]:
+def _read(pair: Pair, box: Box, shift: Shape) -> tuple[list[NDArray[Any]], Weights]:
+    """A box of both images, the moving one's moved by whole pixels, and where pixels are known."""
+    pixels, known = [], []
     other = box.shifted(-shift[0], -shift[1])
-    return cross_spectrum(a[box.slices], b[other.slices], size, sigma)
+    for image, at in ((pair.reference, box), (pair.moving, other)):
+        values, missing = image.read(at)
+        pixels.append(values)
+        known.append(np.ones(at.shape, bool) if missing is None else ~missing)
+    return pixels, (known[0], known[1])
 
 
-def _to_the_pixel(
-    a: Pixels, b: Pixels, shift: tuple[int, int], tile: int, sigma: float
-) -> tuple[int, int]:
-    """The shift in whole pixels, by a few tiles that are cut anew until they match."""
-    seen = set()
+def _to_the_pixel(search: Search, shift: Shape) -> tuple[Shape, float]:
+    """The shift in whole pixels, by a few tiles cut anew until they match, and the blur."""
+    pair, masked = search.pair, search.level.missing
+    seen: set[Shape] = set()
+    sigma = search.sigma
     for _ in range(_ROUNDS):
         seen.add(shift)
-        boxes = _tiles(a.shape, shift, tile, _SAMPLE)
-        size = padded_shape(boxes[0].shape)
-        total = np.zeros((size[0], size[1] // 2 + 1), np.complex128)
-        for box in boxes:
-            total += _spectrum(a, b, box, shift, size, sigma)
-        dy, dx = whole_peak(total, size)
-        moved = shift[0] + dy, shift[1] + dx
-        if moved in seen or _overlap(a.shape, moved) is None:
+        boxes = _telling(search.level, shared(pair.shape, shift), search.tile, shift)
+        side = boxes[0].shape
+        tasks = [(pair, box, shift, masked, sigma) for box in boxes]
+        if masked:
+            sums = [part for part in each(search.pool, _all_lags, tasks) if part is not None]
+            if not sums:
+                raise InputError(
+                    "moving: got an image that has no known pixels in common with reference after "
+                    f"a shift of {shift}, takes one that overlaps it"
+                )
+            total = sums[0]
+            for part in sums[1:]:
+                total = total.plus(part)
+            size = total.number.shape
+            found = total.correlation(_LEAST_SHARE * float(total.number.max()))
+            y, x = np.unravel_index(int(found.argmax()), size)
+            step = signed(int(y), size[0]), signed(int(x), size[1])
+        else:
+            size = padded_shape(side)
+            spectra = list(each(search.pool, _tile_spectrum, tasks))
+            step = whole_peak(np.sum([spectrum for spectrum, _ in spectra], axis=0), size)
+        moved = shift[0] + step[0], shift[1] + step[1]
+        if moved in seen or overlap(pair.shape, moved) is None:
             break
         shift = moved
-    return shift
+    if sigma is None:
+        sigma = 0.0 if masked else blur_by_spectra([power for _, power in spectra], side)
+    return shift, sigma
 
 
-def _refined(
-    a: Pixels, b: Pixels, whole: tuple[int, int], tile: int, upsample: int, sigma: float
-) -> tuple[tuple[float, float], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Shift, and centres, own shifts and use of the tiles."""
+def _telling(level: Level, box: Box, tile: int, shift: Shape) -> list[Box]:
+    """Of the tiles over a box, those of most contrast in both images: one of each ninth."""
+    rows = tiles_over(box, tile)
+    thirds = [np.array_split(np.arange(n), min(_SAMPLE, n)) for n in (len(rows), len(rows[0]))]
+    chosen = []
+    for some_rows in thirds[0]:
+        for some_columns in thirds[1]:
+            here = [rows[i][j] for i in some_rows for j in some_columns]
+            chosen.append(max(here, key=lambda each_box: _contrast(level, each_box, shift)))
+    return chosen
+
+
+def _contrast(level: Level, box: Box, shift: Shape) -> float:
+    """How much a tile shows in both images made smaller; 0 where it is within one of their pixels,
+    or holds nothing known."""
+    found = 1.0
+    for k, at in enumerate((box, box.shifted(-shift[0], -shift[1]))):
+        fy, fx = level.factors
+        part = slice(at.y0 // fy, -(-at.y1 // fy)), slice(at.x0 // fx, -(-at.x1 // fx))
+        image, weight = level.images[k][part], level.weights[k][part]
+        total = float(weight.sum())
+        if total <= 0:
+            return 0.0
+        mean = float((image * weight).sum()) / total
+        found *= float((weight * (image - mean) ** 2).sum())
+    return found
+
+
+def _all_lags(
+    pair: Pair, box: Box, shift: Shape, masked: bool, sigma: float | None
+) -> MaskedSums | None:
+    """Masked sums of one tile at every shift; None where it has nothing known."""
+    (a, b), known = _read(pair, box, shift)
+    if not (known[0].any() and known[1].any()):
+        return None
+    return masked_sums(a, b, known, padded_shape((2 * box.shape[0], 2 * box.shape[1])))
+
+
+def _tile_spectrum(
+    pair: Pair, box: Box, shift: Shape, masked: bool, sigma: float | None
+) -> tuple[NDArray[np.complex128], Spectra]:
+    """Cross spectrum of one tile, and what its noise is told by."""
+    (a, b), _ = _read(pair, box, shift)
+    size = padded_shape(box.shape)
+    first, second = (cross_spectrum(part, part, size).real for part in (a, b))
+    cross = cross_spectrum(a, b, size)
+    powers = Spectra(first, second, cross)
+    return (cross_spectrum(a, b, size, sigma) if sigma else cross), powers
+
+
+class _Tile(NamedTuple):
+    """What is kept of a tile: its correlation on the fine grid, or its sums by whole shifts."""
+
+    fine: NDArray[np.float64] | None
+    sums: MaskedSums | None
+
+
+def _refined(search: Search, whole: Shape, sigma: float) -> Found:
+    pair, upsample, masked = search.pair, search.upsample, search.level.missing
+    choose = masked and search.sigma is None
     for turn in range(_ROUNDS):
-        boxes = _tiles(a.shape, whole, tile, None)
-        shape = boxes[0].shape
-        size = padded_shape(shape)
-        fine = np.array(
-            [
-                fine_correlation(_spectrum(a, b, box, whole, size, sigma), size, shape, upsample)
-                for box in boxes
-            ]
-        )
-        peaks = [fine_peak(each, upsample) for each in fine]
-        own = np.array([[dy, dx] for dy, dx, _ in peaks])
-        used = _agreeing(own, np.array([inside for _, _, inside in peaks]))
-        dy, dx, _ = fine_peak(fine[used].sum(axis=0), upsample)
+        rows = tiles_over(shared(pair.shape, whole), search.tile, halves=not masked)
+        groups = [
+            [box for row in rows[i : i + _GROUP] for box in row[j : j + _GROUP]]
+            for i in range(0, len(rows), _GROUP)
+            for j in range(0, len(rows[0]), _GROUP)
+        ]
+        boxes = flat(groups)
+        tasks = [(pair, group, whole, masked, upsample, sigma) for group in groups]
+        kept = [tile for group in each(search.pool, _tiles_of, tasks) for tile in group]
+        if choose:
+            sigma = blur_by_scatter([tile.sums for tile in kept if tile.sums], upsample)
+        own, inside = _own_peaks(kept, upsample, sigma)
+        if not inside.any() and all(tile.fine is None and tile.sums is None for tile in kept):
+            raise InputError(
+                "moving: got an image that has too few known pixels in common with reference "
+                f"after a shift of {whole}, takes one that overlaps it"
+            )
+        used = agreeing(own, inside)
+        dy, dx, _ = fine_peak(_together(kept, used, upsample, sigma), upsample)
         again = whole[0] + round(dy), whole[1] + round(dx)
         if max(abs(dy), abs(dx)) <= 0.75 or turn == _ROUNDS - 1:
             break
-        if _overlap(a.shape, again) is None:
+        if overlap(pair.shape, again) is None:
             break
         whole = again
-    centres = np.array([[(box.y0 + box.y1 - 1) / 2, (box.x0 + box.x1 - 1) / 2] for box in boxes])
-    return (whole[0] + dy, whole[1] + dx), centres, own + whole, used
+    return Found((whole[0] + dy, whole[1] + dx), middles(boxes), own + whole, used, sigma)
 
 
-def _agreeing(own: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tiles that match, and where most others do; all of them where these would be few."""
-    if not inside.any():
-        return np.ones(len(own), bool)
-    middle = np.median(own[inside], axis=0)
-    far = np.abs(own - middle)
-    scale = 1.4826 * np.median(far[inside], axis=0)
-    used = inside & (far <= np.maximum(3 * scale, _STRAY)).all(axis=1)
-    return used if 2 * used.sum() >= inside.sum() else inside
+def _tiles_of(
+    pair: Pair, boxes: list[Box], shift: Shape, masked: bool, upsample: int, sigma: float
+) -> list[_Tile]:
+    """What is kept of tiles that lie side by side, read together."""
+    around = Box(
+        min(box.y0 for box in boxes),
+        max(box.y1 for box in boxes),
+        min(box.x0 for box in boxes),
+        max(box.x1 for box in boxes),
+    )
+    (a, b), known = _read(pair, around, shift)
+    found = []
+    for box in boxes:
+        at = box.relative_to(around).slices
+        first, second = a[at], b[at]
+        if masked:
+            found.append(_Tile(None, lag_sums(first, second, (known[0][at], known[1][at]))))
+        else:
+            size = padded_shape(box.shape)
+            spectrum = cross_spectrum(first, second, size, sigma)
+            found.append(_Tile(fine_correlation(spectrum, size, box.shape, upsample), None))
+    return found
 
 
-def _spread(shifts: NDArray[np.float64]) -> tuple[float, float]:
-    if len(shifts) < 2:
-        return np.nan, np.nan
-    far = np.abs(shifts - np.median(shifts, axis=0))
-    dy, dx = 1.4826 * np.median(far, axis=0)
-    return float(dy), float(dx)
+def _own_peaks(
+    kept: list[_Tile], upsample: int, sigma: float
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Each tile's own shift, and whether it is one: 0 and False where nothing is known."""
+    own, inside = np.zeros((len(kept), 2)), np.zeros(len(kept), bool)
+    for k, tile in enumerate(kept):
+        fine = tile.fine if tile.sums is None else fine_masked(tile.sums, upsample, sigma)
+        if fine is not None:
+            *own[k], inside[k] = fine_peak(fine, upsample)
+    return own, inside
+
+
+def _together(
+    kept: list[_Tile], used: NDArray[np.bool_], upsample: int, sigma: float
+) -> NDArray[np.float64]:
+    """The correlation of all used tiles on the fine grid."""
+    chosen = [tile for tile, use in zip(kept, used, strict=True) if use]
+    sums = [tile.sums for tile in chosen if tile.sums is not None]
+    if not sums:
+        return np.sum([tile.fine for tile in chosen if tile.fine is not None], axis=0)
+    total = sums[0]
+    for part in sums[1:]:
+        total = total.plus(part)
+    return fine_masked(total, upsample, sigma)

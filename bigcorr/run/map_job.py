@@ -28,11 +28,14 @@ from bigcorr.operators import (
     Layer,
     Operator,
     compute_box,
+    missing_pixels,
     offset_of,
     offset_positions,
     tile_shape,
 )
 from bigcorr.operators_chain import Blurred, GaussianBlurs
+from bigcorr.operators_move import Distant
+from bigcorr.operators_registered import Registered
 from bigcorr.raster.base import RasterSource
 from bigcorr.raster.begun import refuse_begun
 from bigcorr.raster.lock import locked
@@ -55,8 +58,12 @@ PROCESS_BYTES = 320 * 2**20
 """What a process with the libraries loaded takes before it has read a pixel."""
 
 
+Mapped = Operator | GaussianBlurs | Distant
+"""What a run carries out."""
+
+
 def run_map(
-    op: Operator | GaussianBlurs,
+    op: Mapped,
     sources: Sequence[Any],
     out_path: str | os.PathLike[str],
     *,
@@ -75,7 +82,7 @@ def run_map(
 
     Parameters
     ----------
-    op : Operator, or GaussianBlurs
+    op : Operator, GaussianBlurs, or Distant
         One of `bigcorr.operators` and its neighbours.
     sources : paths or anything else that `as_source` takes, as many as the operator has inputs.
         Two inputs have one channel each; one input may have several, which are mapped one by one.
@@ -181,9 +188,7 @@ def run_map(
     return summary
 
 
-def projected_bytes(
-    op: Operator | GaussianBlurs, dtypes: Sequence[Any], side: int, shard: int = SHARD
-) -> int:
+def projected_bytes(op: Mapped, dtypes: Sequence[Any], side: int, shard: int = SHARD) -> int:
     """Bytes that one task of a planar map holds at most, read in boxes of `side` pixels."""
     return _task_bytes(op, dtypes, (side, side), shard * shard)
 
@@ -192,7 +197,7 @@ def projected_bytes(
 class _Job:
     """What every task of a run shares."""
 
-    op: Operator | GaussianBlurs
+    op: Mapped
     sources: list[RasterSource]
     nodata: list[float | None]
     offsets: list[NDArray[np.float64]]
@@ -213,7 +218,7 @@ def _box_of(job: _Job, unit: Unit) -> Box:
 def _write_unit(job: _Job, unit: Unit) -> None:
     parts = dict(zip(job.writer.dims, unit, strict=True))
     shard = _box_of(job, unit)
-    ops: Sequence[Operator]
+    ops: Sequence[Any]
     ops = job.op.each[parts["sigma"]] if isinstance(job.op, GaussianBlurs) else [job.op]
     planes = parts.get("channel", slice(0, 1))
     channels = range(planes.start, planes.stop)
@@ -225,23 +230,32 @@ def _write_unit(job: _Job, unit: Unit) -> None:
     job.writer.write(unit, out.reshape([part.stop - part.start for part in unit]))
 
 
-def _compute(job: _Job, ops: Sequence[Operator], channel: int, box: Box, out: NDArray[Any]) -> None:
+def _compute(job: _Job, ops: Sequence[Any], channel: int, box: Box, out: NDArray[Any]) -> None:
     """Each operator's result on a box, which is read once for all of them."""
     shape = job.sources[0].shape[1:]
-    held = halo_box(box, job.op.halo, shape)
+    op = job.op
+    if isinstance(op, Distant):
+        reads = op.reads(box, shape)
+    else:
+        reads = (halo_box(box, op.halo, shape),) * len(job.sources)
     layers = []
-    for source, nodata, offsets in zip(job.sources, job.nodata, job.offsets, strict=True):
+    for held, source, nodata, offsets in zip(
+        reads, job.sources, job.nodata, job.offsets, strict=True
+    ):
         valid = source.mask(held)
         known = source.occupied(held)
         empty = known is not None and not known[channel] and valid is None and nodata != 0
-        if empty and len(job.sources) == 1:
-            for op, plane in zip(ops, out, strict=True):
-                plane[...] = _of_nothing(op, source.dtype)
+        if empty and len(job.sources) == 1 and not isinstance(op, Distant):
+            for each, plane in zip(ops, out, strict=True):
+                plane[...] = _of_nothing(each, source.dtype)
             return
         pixels = source.read([channel], held)[0]
         layers.append(Layer(pixels, nodata, valid, float(offsets[channel])))
-    for op, plane in zip(ops, out, strict=True):
-        compute_box(op, layers, held, box, shape, out=plane)
+    if isinstance(op, Distant):
+        op.compute(layers, reads, box, shape, out[0])
+        return
+    for each, plane in zip(ops, out, strict=True):
+        compute_box(each, layers, reads[0], box, shape, out=plane)
 
 
 def _of_nothing(op: Operator, dtype: np.dtype[Any]) -> Any:
@@ -249,7 +263,7 @@ def _of_nothing(op: Operator, dtype: np.dtype[Any]) -> Any:
     return op.tile(Layer(np.zeros([1 + 2 * radius for radius in op.halo], dtype)))[0, 0]
 
 
-def _check(op: Operator | GaussianBlurs, sources: Sequence[RasterSource]) -> Shape:
+def _check(op: Mapped, sources: Sequence[RasterSource]) -> Shape:
     """The shape of the rasters, or an `InputError` that names what does not fit."""
     if len(sources) != op.inputs:
         raise InputError(f"{op.name} takes {op.inputs} rasters, got {len(sources)}")
@@ -292,6 +306,9 @@ def _parameters(op: Any) -> dict[str, Any]:
     if isinstance(op, Blurred):
         blur = {f"blur_{name}": value for name, value in _parameters(op.blur).items()}
         return {**_parameters(op.then), **blur}
+    if isinstance(op, Registered):
+        move = {f"registered_{name}": value for name, value in _parameters(op.move).items()}
+        return {**_parameters(op.then), **move}
     listed: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(op)))
     return listed
 
@@ -356,7 +373,7 @@ def _coords(source: RasterSource, planar: bool) -> dict[str, tuple[Sequence[str]
 
 
 def _offsets(
-    op: Operator | GaussianBlurs,
+    op: Mapped,
     sources: Sequence[RasterSource],
     nodata: Sequence[float | None],
 ) -> list[NDArray[np.float64]]:
@@ -364,11 +381,11 @@ def _offsets(
     if not op.needs_offset(*(source.dtype for source in sources)):
         return [np.zeros(source.shape[0]) for source in sources]
     offsets = []
-    for source, missing in zip(sources, nodata, strict=True):
+    for k, (source, missing) in enumerate(zip(sources, nodata, strict=True)):
         rows, columns = (offset_positions(size) for size in source.shape[1:])
         spots = [Box(y, y + 1, x, x + 1) for y in rows.tolist() for x in columns.tolist()]
-        if isinstance(op, Blurred):
-            levels = [_blurred_spot(op, source, missing, spot) for spot in spots]
+        if isinstance(op, (Blurred, Registered)):
+            levels = [_made_spot(op, k, source, missing, spot) for spot in spots]
             offsets.append(np.array([offset_of(Layer(np.array(levels)))]))
             continue
         pixels = np.stack([source.read(slice(None), spot)[:, 0, 0] for spot in spots], axis=1)
@@ -378,16 +395,25 @@ def _offsets(
     return offsets
 
 
-def _blurred_spot(op: Blurred, source: RasterSource, nodata: float | None, spot: Box) -> Any:
-    """A pixel of the blurred raster, which is not stored anywhere."""
+def _made_spot(
+    op: Blurred | Registered, k: int, source: RasterSource, nodata: float | None, spot: Box
+) -> Any:
+    """A pixel of the moved or blurred raster, which is not stored anywhere; NaN if missing."""
     shape = source.shape[1:]
-    held = halo_box(spot, op.blur.halo, shape)
+    then = op.then if isinstance(op, Registered) else op
+    around = halo_box(spot, then.blur.halo, shape) if isinstance(then, Blurred) else spot
+    moves = isinstance(op, Registered) and k == 1
+    held = op.move.held(around, shape) if isinstance(op, Registered) and moves else around
     layer = Layer(source.read([0], held)[0], nodata, source.mask(held))
-    return compute_box(op.blur, [layer], held, spot, shape)[0, 0]
+    if isinstance(op, Registered) and moves:
+        layer = Layer(op.moved(layer, held, around, shape))
+    if isinstance(then, Blurred):
+        return compute_box(then.blur, [layer], around, spot, shape)[0, 0]
+    return np.nan if missing_pixels(layer) is not None else layer.pixels[0, 0]
 
 
 def _fit(
-    op: Operator | GaussianBlurs,
+    op: Mapped,
     sources: Sequence[RasterSource],
     writer: ShardWriter,
     limit: int | None,
@@ -409,13 +435,14 @@ def _fit(
     )
 
 
-def _task_bytes(
-    op: Operator | GaussianBlurs, dtypes: Sequence[Any], read: Shape, shard: int
-) -> int:
+def _task_bytes(op: Mapped, dtypes: Sequence[Any], read: Shape, shard: int) -> int:
+    # The shard's result, and as much again while it is encoded.
+    result = 2 * shard * op.out_dtype(*dtypes).itemsize
+    if isinstance(op, Distant):
+        return op.box_bytes(read, *dtypes) + result
     held = (read[0] + 2 * op.halo[0]) * (read[1] + 2 * op.halo[1])
     # What is read stands there twice while it is decoded, beside a mask.
     reading = sum(held * (2 * np.dtype(dtype).itemsize + 1) for dtype in dtypes)
     most = tile_shape(op.halo)
     tile = min(read[0], most[0]), min(read[1], most[1])
-    # The shard's result, and as much again while it is encoded.
-    return reading + op.tile_bytes(tile, *dtypes) + 2 * shard * op.out_dtype(*dtypes).itemsize
+    return reading + op.tile_bytes(tile, *dtypes) + result

@@ -15,8 +15,8 @@ from scipy import ndimage
 
 import bigcorr as bc
 from bigcorr.errors import InputError
-from bigcorr.operators import Layer, compute_box
-from bigcorr.operators_shift import Shift
+from bigcorr.operators import Layer
+from bigcorr.operators_move import Shift
 from bigcorr.tiles import Box
 
 
@@ -56,7 +56,7 @@ def test_tiles_change_no_bit(
     if missing and a.dtype.kind == "f":
         a[rng.random(a.shape) < 0.01] = np.nan
     shift = tuple(float(d) for d in rng.uniform(-9, 9, 2).round(int(rng.integers(0, 4))))
-    op = Shift((shift[0], shift[1]), order).within((h, w))
+    op = Shift((shift[0], shift[1]), order)
     whole = bc.apply_shift(a, (shift[0], shift[1]), order)
     ends = (
         sorted(int(k) for k in rng.integers(0, h + 1, 2)),
@@ -64,8 +64,8 @@ def test_tiles_change_no_bit(
     )
     box = Box(*ends[0], *ends[1])
     if box.size:
-        held = box.padded(op.halo[0], op.halo[0], op.halo[1], op.halo[1]).clipped((h, w))
-        tile = compute_box(op, [Layer(a[held.slices])], held, box, (h, w))
+        held = op.held(box, (h, w))
+        tile = op.moved(Layer(a[held.slices]), held, box, (h, w))
         assert tile.tobytes() == whole[box.slices].tobytes()
 
 
@@ -108,16 +108,17 @@ def test_a_missing_pixel_takes_those_around_it_and_is_not_smeared(
 def test_a_tile_holds_no_more_than_projected(dtype: str) -> None:
     op = Shift((3.3, -2.2))
     side = 256
-    shape = (side + 2 * op.halo[0], side + 2 * op.halo[1])
-    pixels = np.random.default_rng(0).random(shape).astype(dtype)
-    valid = np.ones(shape, bool)
+    box = Box(40, 40 + side, 40, 40 + side)
+    held = op.held(box, (400, 400))
+    pixels = np.random.default_rng(0).random(held.shape).astype(dtype)
+    valid = np.ones(held.shape, bool)
     valid[100, 100] = False
     for mask in (None, valid):
         tracemalloc.start()
-        op.tile(Layer(pixels, valid=mask))
+        op.moved(Layer(pixels, valid=mask), held, box, (400, 400))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak <= op.tile_bytes((side, side), dtype)
+        assert peak <= op.box_bytes((side, side), dtype)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,39 @@ def test_noise_on_both_images_wants_a_blur() -> None:
     reg = bc.register(a, b, sigma=3)
     np.testing.assert_allclose(reg.shift, [-2.7, 1.3], atol=0.05)
     assert 0 < max(reg.spread) < 0.5
+    assert reg.sigma == 3
+    chosen = bc.register(a, b)
+    assert chosen.sigma >= 1
+    np.testing.assert_allclose(chosen.shift, [-2.7, 1.3], atol=0.05)
+    assert bc.register(a, b, sigma=None).sigma == 0
+
+
+def test_clean_images_and_noise_on_one_want_no_blur() -> None:
+    a, b = pair((600, 600), (2.7, -1.3))
+    assert bc.register(a, b).sigma == 0
+    noisy = b + b.std() * np.random.default_rng(5).normal(size=b.shape)
+    found = bc.register(a, noisy)
+    np.testing.assert_allclose(found.shift, [-2.7, 1.3], atol=0.02)
+
+
+def test_half_an_image_away_is_found() -> None:
+    whole = pair((900, 900), (0, 0), smooth=2)[0]
+    a, b = whole[:600, :500], whole[300:900, 250:750]
+    reg = bc.register(a, b)
+    assert reg.shift == pytest.approx((300, 250), abs=0.01)
+    assert reg.score > 0.999
+    assert abs(reg.score_before) < 0.3
+
+
+def test_the_cells_tell_where_the_images_differ() -> None:
+    a, b = pair((300, 400), (1.5, -2.5))
+    b[100:200, 200:300] = pair((100, 100), (0, 0), seed=7)[0]
+    reg = bc.register(a, b)
+    assert reg.cell == 64
+    assert reg.scores.shape == (5, 7)
+    assert reg.scores[2, 4] < 0.5
+    assert reg.scores[0, 0] > 0.99
+    assert np.abs(reg.residuals[reg.used]).max() < 0.05
 
 
 def test_tiles_that_moved_otherwise_are_left_out() -> None:
@@ -137,13 +170,21 @@ def test_images_that_are_the_same_or_have_nothing_in_common_are_told() -> None:
         ("moving", lambda a: ((a, a[1:]), {})),
         ("reference", lambda a: ((a[0], a), {})),
         ("reference", lambda a: ((a[:9], a[:9]), {})),
-        ("moving", lambda a: ((a, np.where(a > 2, np.nan, a)), {})),
+        ("reference", lambda a: ((a[:1, :1], a[:1, :1]), {})),
+        ("reference", lambda a: ((np.stack([a, a]), a), {})),
+        ("moving", lambda a: ((a, np.full_like(a, np.nan)), {})),
+        ("reference", lambda a: ((np.where(a > 0, 7.0, np.nan), a), {})),
         ("moving", lambda a: ((a, np.ones_like(a)), {})),
         ("reference", lambda a: ((a + 1j, a), {})),
         ("upsample", lambda a: ((a, a, 0), {})),
         ("upsample", lambda a: ((a, a, 2.5), {})),
         ("normalization", lambda a: ((a, a), {"normalization": "magic"})),
+        ("upsample", lambda a: ((a, a, 5000), {})),
+        ("normalization", lambda a: ((np.where(a > 2, np.nan, a), a), {"normalization": "phase"})),
+        ("model", lambda a: ((a, a), {"model": "rigid"})),
         ("sigma", lambda a: ((a, a), {"sigma": -1})),
+        ("sigma", lambda a: ((a, a), {"sigma": 40})),
+        ("sigma", lambda a: ((a, a), {"sigma": "much"})),
         ("tile", lambda a: ((a, a), {"tile": 8})),
     ],
 )
