@@ -1,5 +1,6 @@
 from . import measures as measures
 from . import subpix as subpix
+from .displacement import displacement as displacement
 from .maps import gaussian_blur as gaussian_blur
 from .maps import mean_ssim as mean_ssim
 from .maps import ncc as ncc

@@ -153,6 +153,7 @@ def perform(step: Step, run: Run) -> Outcome:
         models.SSIM: _ssim,
         models.Blur: _blur,
         models.LBP: _lbp,
+        models.Displacement: _displacement,
         models.Pairs: _pairs,
         models.Rank: _rank,
         models.Clusters: _clusters,
@@ -341,6 +342,28 @@ def _map(
     )
     shape = " x ".join(map(str, summary["shape"]))
     shown = [f"{step.output}: {shape}, {summary['dtype']}"]
+    if summary["units_done_before"]:
+        done = f"{summary['units_done_before']} of {summary['units']} shards were done before"
+        shown.append(done)
+    return Outcome({**summary, "output": step.output}, shown)
+
+
+def _displacement(step: models.Displacement, run: Run) -> Outcome:
+    from bigcorr.run.displacement_job import run_displacement
+
+    options = step.model_dump(exclude={"a", "b", "output"}, exclude_none=True)
+    summary = run_displacement(
+        step.a,
+        step.b,
+        step.output,
+        progress=run.progress,
+        resume=run.settings.resume,
+        cluster=run.pool,
+        **options,
+    )
+    rows, columns = summary["shape"]
+    share = 100 * summary["valid"] / (rows * columns)
+    shown = [f"{step.output}: {rows} x {columns} nodes, {share:.1f} % with a vector"]
     if summary["units_done_before"]:
         done = f"{summary['units_done_before']} of {summary['units']} shards were done before"
         shown.append(done)

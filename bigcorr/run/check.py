@@ -77,6 +77,8 @@ def check_store(path: str | os.PathLike[str], *, progress: Progress | None = Non
         state = "in use" if lock_path(output).exists() else "unfinished"
         if (place / "fingerprint").is_file():
             return _check_map_job(place, state, progress)
+        if (place / "displacement.json").exists():
+            return _check_passes(place, state, progress)
         if (place / "job.json").exists():
             return _check_job(place, state, progress)
         if place.is_dir() and store.is_zarr(place):
@@ -240,6 +242,25 @@ def _check_map_job(place: Path, state: str, progress: Progress) -> StoreCheck:
     kind = str(facts.get("kind", "raster")) if isinstance(facts, dict) else "raster"
     return StoreCheck(
         str(place), kind, state, len(tasks), len(tasks) - len(damages), len(units), tuple(damages)
+    )
+
+
+def _check_passes(place: Path, state: str, progress: Progress) -> StoreCheck:
+    """The passes of a displacement: those that are finished, and the one under way."""
+    found = []
+    for each in sorted(place.iterdir()):
+        if each.name.endswith(store.PARTIAL) and (each / "fingerprint").is_file():
+            found.append(_check_map_job(each, state, progress))
+        elif each.name != "result" and store.is_zarr(each):
+            found.append(_check_zarr(each, progress))
+    return StoreCheck(
+        str(place),
+        "displacement",
+        state,
+        sum(each.files for each in found),
+        sum(each.units_done for each in found),
+        sum(each.units for each in found),
+        tuple(damage for each in found for damage in each.damages),
     )
 
 
