@@ -67,7 +67,7 @@ class Pass:
         >>> Pass(32, 8, 16).centres(0, 3).tolist()
         [15.5, 31.5, 47.5]
         """
-        return self.first[0] + self.spacing * np.arange(start, stop)
+        return self.first[0] + self.spacing * np.arange(start, stop, dtype=np.float64)
 
     def reference_box(self, nodes: Box) -> Box:
         """The pixels of the level that the windows of a box of nodes cover."""

@@ -246,7 +246,7 @@ def _check_map_job(place: Path, state: str, progress: Progress) -> StoreCheck:
 
 
 def _check_passes(place: Path, state: str, progress: Progress) -> StoreCheck:
-    """The passes of a displacement: those that are finished, and the one under way."""
+    """The passes of a displacement: those that are finished, a shard a file, and one under way."""
     found = []
     for each in sorted(place.iterdir()):
         if each.name.endswith(store.PARTIAL) and (each / "fingerprint").is_file():
@@ -258,8 +258,8 @@ def _check_passes(place: Path, state: str, progress: Progress) -> StoreCheck:
         "displacement",
         state,
         sum(each.files for each in found),
-        sum(each.units_done for each in found),
-        sum(each.units for each in found),
+        sum(each.units_done if each.units else each.files for each in found),
+        sum(each.units or each.files for each in found),
         tuple(damage for each in found for damage in each.damages),
     )
 

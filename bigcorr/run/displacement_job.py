@@ -310,7 +310,7 @@ def _finish(
     """Coordinates and facts, and then the name."""
     source = pair.reference.source
     stored = dict(getattr(source, "coords", {}))
-    inherited = {
+    inherited: dict[str, Any] = {
         key: source.attrs[key] for key in ("pixel_size", "origin", "crs") if key in source.attrs
     }
     with store.writing(path):
@@ -322,12 +322,8 @@ def _finish(
         for name, array in group.arrays():
             if name not in places:
                 array.attrs["coordinates"] = beside
-        group.attrs["bigcorr"] = {
-            **inherited,
-            **facts,
-            "summary": summary,
-            "cpu": platform.machine(),
-        }
+        said: dict[str, Any] = {**inherited, **facts, "summary": summary}
+        group.attrs["bigcorr"] = {**said, "cpu": platform.machine()}
         chunks.write_file_lists(root)
         store.consolidate(root)
     store.rename_into_place(root, path)
@@ -354,7 +350,8 @@ def _refuse_other_run(
     path: Path, stored: dict[str, Any], facts: dict[str, Any], begun: str
 ) -> None:
     """Say in what way the run whose result, or begun result, lies at `path` was another."""
-    there, here = (dict(each, **each.get("parameters", {})) for each in (stored, facts))
+    there: dict[str, Any] = {**stored, **stored.get("parameters", {})}
+    here: dict[str, Any] = {**facts, **facts["parameters"]}
     named = [key for key in here if key not in ("kind", "parameters", "inputs", "passes")]
     found = [
         f"{key.removesuffix('_in')} {there.get(key)} there, {here[key]} here"
