@@ -95,10 +95,11 @@ def match_blocks(
     rows, columns = (plan_cuts(window, step, n) for n in out.shape[:2])
     sizes = _sizes(window, search, step, out.shape[:2], images.whole)
     room = [kept(size, f"blocks {name}") for name, size in sizes.items()]
-    need = np.zeros((rows.blocks, columns.blocks), np.uint8)
-    masked = np.zeros(out.shape[:2], np.uint8)
-    if not images.whole:
-        _find_masked(images, rows, columns, window, search, need, masked)
+    if images.whole:
+        need = np.zeros((rows.blocks, columns.blocks), np.uint8)
+        masked = np.zeros(out.shape[:2], np.uint8)
+    else:
+        need, masked = _find_masked(images, rows, columns, window, search, out.shape[:2])
     _match(
         images,
         rows,
@@ -154,33 +155,30 @@ def _place(cuts: Cuts, index: int) -> tuple[int, int]:
     return (begin + cuts.first, cuts.rest) if index % 2 else (begin, cuts.first)
 
 
-@njit(cache=True, nogil=True)
 def _find_masked(
-    images: Images,
-    rows: Cuts,
-    columns: Cuts,
-    window: int,
-    search: int,
-    need: NDArray[np.uint8],
-    masked: NDArray[np.uint8],
-) -> None:
-    """Windows in which a pixel is missing, or of their area; and the blocks of such windows."""
-    for i in range(masked.shape[0]):
-        for j in range(masked.shape[1]):
-            y, x = i * rows.step, j * columns.step
-            whole = True
-            for r in range(y, y + window):
-                for c in range(x, x + window):
-                    whole &= images.known_a[r, c] == 1.0
-            for r in range(y, y + window + 2 * search):
-                if not whole:
-                    break
-                for c in range(x, x + window + 2 * search):
-                    whole &= images.known_b[r, c] == 1.0
-            if not whole:
-                masked[i, j] = 1
-                at, to = i * rows.each, j * columns.each
-                need[at : at + rows.span, to : to + columns.span] = 1
+    images: Images, rows: Cuts, columns: Cuts, window: int, search: int, nodes: tuple[int, ...]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The blocks of windows in which a pixel is missing, or of their area; and these windows."""
+    lost = _missing(images.known_a, window, rows.step, nodes)
+    lost += _missing(images.known_b, window + 2 * search, rows.step, nodes)
+    need = np.zeros((rows.blocks, columns.blocks), np.uint8)
+    for i, j in zip(*np.nonzero(lost), strict=True):
+        y, x = i * rows.each, j * columns.each
+        need[y : y + rows.span, x : x + columns.span] = 1
+    return need, (lost > 0).astype(np.uint8)
+
+
+def _missing(
+    known: NDArray[np.float64], side: int, step: int, nodes: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """How many pixels are missing of the squares of `side` pixels at every node."""
+    height, width = ((n - 1) * step + side for n in nodes)
+    sums = np.zeros((height + 1, width + 1))
+    np.cumsum(1.0 - known[:height, :width], axis=0, out=sums[1:, 1:])
+    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
+    low, high = (slice(0, n - side + 1, step) for n in (height, width))
+    far_low, far_high = slice(side, height + 1, step), slice(side, width + 1, step)
+    return sums[far_low, far_high] - sums[low, far_high] - sums[far_low, high] + sums[low, high]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

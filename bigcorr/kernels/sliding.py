@@ -29,6 +29,9 @@ from bigcorr.kernels.vectors import LANES
 PANEL = 128
 """Columns that are worked out at a time: their correlations at all shifts stay in a near cache."""
 
+_FEW = 16
+"""Columns that are worked out together at least, where pixels are missing in some of a panel."""
+
 _PARTS = 6
 """Sums of products where pixels are missing, see `score_masked`."""
 
@@ -158,13 +161,10 @@ def _match(
     ones = np.ones(pitch + MARGIN)
     for i in range(out.shape[0]):
         y = i * step
-        for x in range(0, columns, PANEL):
-            count = min(PANEL, columns - x)
-            whole = True
-            if not images.whole:
-                whole = _is_whole(images.known_a, y, x, window, count + window - 1)
-                reach = side + window - 1
-                whole &= _is_whole(images.known_b, y, x, reach, count + reach - 1)
+        x = count = 0
+        while x + count < columns:
+            x += count
+            count, whole = _panel(images, y, x, columns, window, side)
             for r in range(window):
                 at = (y + r) * width + x
                 for j in range(min(pitch, width - x)):
@@ -250,11 +250,34 @@ def _match(
 
 
 @njit(cache=True, nogil=True)
-def _is_whole(known: NDArray[np.float64], y: int, x: int, height: int, width: int) -> bool:
-    for r in range(y, y + height):
-        line, count = known[r, x : x + width], 0.0
+def _panel(
+    images: Images, y: int, x: int, columns: int, window: int, side: int
+) -> tuple[int, bool]:
+    """How many columns from `x` on to take together, and whether no pixel is missing for them."""
+    if images.whole:
+        return min(PANEL, columns - x), True
+    count, first = 0, True
+    while count < PANEL and x + count < columns:
+        more = min(_FEW, columns - x - count)
+        whole = _is_whole(images, y, x + count, window, side, more)
+        if count == 0:
+            first = whole
+        elif whole != first:
+            break
+        count += more
+    return count, first
+
+
+@njit(cache=True, nogil=True)
+def _is_whole(images: Images, y: int, x: int, window: int, side: int, count: int) -> bool:
+    """Whether no pixel is missing of so many windows side by side, nor of what is searched."""
+    total = 0.0
+    for r in range(y, y + window):
+        line = images.known_a[r, x : x + window + count - 1]
         for j in range(line.size):
-            count += line[j]
-        if count < width:
-            return False
-    return True
+            total += 1.0 - line[j]
+    for r in range(y, y + window + side - 1):
+        line = images.known_b[r, x : x + window + side + count - 2]
+        for j in range(line.size):
+            total += 1.0 - line[j]
+    return total == 0.0

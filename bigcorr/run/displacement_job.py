@@ -21,10 +21,11 @@ import zarr
 from numpy.typing import NDArray
 
 from bigcorr import __version__
-from bigcorr.displacement.api import check_inconsistency, open_pair
-from bigcorr.displacement.grids import Flow, found_flow
-from bigcorr.displacement.plan import Pass, Search, plan_search
-from bigcorr.displacement.result import (
+from bigcorr.errors import InputError
+from bigcorr.motion.api import check_inconsistency, open_pair
+from bigcorr.motion.grids import Flow, found_flow
+from bigcorr.motion.plan import Pass, Search, plan_search
+from bigcorr.motion.result import (
     MEANINGS,
     NAMES,
     coordinates,
@@ -32,8 +33,7 @@ from bigcorr.displacement.result import (
     vectors,
     with_way_back,
 )
-from bigcorr.displacement.tile import PARTS, Pair, measure, task_bytes, unit_side
-from bigcorr.errors import InputError
+from bigcorr.motion.tile import PARTS, Pair, measure, task_bytes, unit_side
 from bigcorr.raster import chunks, store
 from bigcorr.raster.lock import locked
 from bigcorr.raster.writer import ShardWriter, Unit
@@ -55,7 +55,7 @@ _CHUNK = 512
 
 @dataclass(frozen=True)
 class StoreGrid:
-    """The nodes of a pass in a store (see `displacement.grids.Grid`)."""
+    """The nodes of a pass in a store (see `motion.grids.Grid`)."""
 
     path: str
     shape: Shape

@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from bigcorr.displacement.passes import measure_all
-from bigcorr.displacement.pixels import Image
-from bigcorr.displacement.plan import plan_search
-from bigcorr.displacement.tile import make_pair
+from bigcorr.motion.passes import measure_all
+from bigcorr.motion.pixels import Image
+from bigcorr.motion.plan import plan_search
+from bigcorr.motion.tile import make_pair
 from bigcorr.raster.memory import ArraySource
 from bigcorr.run.cluster import ThreadPool
 from bigcorr.tiles import Box

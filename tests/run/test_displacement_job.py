@@ -12,8 +12,8 @@ import xarray as xr
 from scipy import ndimage
 
 import bigcorr as bc
-from bigcorr.displacement import tile
 from bigcorr.errors import InputError, RunError
+from bigcorr.motion import tile
 from bigcorr.raster.writer import ShardWriter
 from bigcorr.run import displacement_job
 from bigcorr.run.cluster import ThreadPool

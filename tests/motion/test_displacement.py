@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import bigcorr as bc
-from bigcorr.displacement import passes as passes_module
-from bigcorr.displacement import tile as tile_module
 from bigcorr.errors import InputError
+from bigcorr.motion import passes as passes_module
+from bigcorr.motion import tile as tile_module
 from bigcorr.registration import Registration
 
 

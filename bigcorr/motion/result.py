@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.displacement.grids import Flow
-from bigcorr.displacement.pixels import nanrange
-from bigcorr.displacement.plan import Pass
-from bigcorr.displacement.tile import Pair
 from bigcorr.errors import InputError
+from bigcorr.motion.grids import Flow
+from bigcorr.motion.pixels import nanrange
+from bigcorr.motion.plan import Pass
+from bigcorr.motion.tile import Pair
 from bigcorr.tiles import Box
 
 NAMES = ("dy", "dx", "score", "peak_ratio")

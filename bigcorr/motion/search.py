@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.displacement.plan import Pass, Search
+from bigcorr.motion.plan import Pass, Search
 from bigcorr.tiles import Shape
 
 Way = Literal["blocks", "chips", "fft", "sliding"]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.displacement.grids import Flow
-from bigcorr.displacement.pixels import Image, deformed, still
-from bigcorr.displacement.plan import Pass, Search
-from bigcorr.displacement.search import search_bytes, search_tile
+from bigcorr.motion.grids import Flow
+from bigcorr.motion.pixels import Image, deformed, still
+from bigcorr.motion.plan import Pass, Search
+from bigcorr.motion.search import search_bytes, search_tile
 from bigcorr.tiles import Box, Shape, grid
 
 UNIT = 1024

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.displacement.plan import Pass, Search
+from bigcorr.motion.plan import Pass, Search
 from bigcorr.tiles import Box, Shape, grid
 
 _SAMPLE = 64

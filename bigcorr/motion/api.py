@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.displacement.plan import Search, plan_search
 from bigcorr.errors import InputError
+from bigcorr.motion.plan import Search, plan_search
 from bigcorr.operators import check_dtype, real_number
 from bigcorr.tiles import grid
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bigcorr.displacement.grids import Flow
-    from bigcorr.displacement.tile import Pair
+    from bigcorr.motion.grids import Flow
+    from bigcorr.motion.tile import Pair
     from bigcorr.raster.base import RasterSource
 
 __all__ = ["displacement"]
@@ -144,8 +144,8 @@ def displacement(
     >>> flow.dy.shape, float(flow.y[0]), round(float(flow.dy[1, 1])), round(float(flow.dx[1, 1]))
     ((4, 4), 7.5, 2, -3)
     """
-    from bigcorr.displacement.passes import measure_all
-    from bigcorr.displacement.start import as_flow, turned
+    from bigcorr.motion.passes import measure_all
+    from bigcorr.motion.start import as_flow, turned
     from bigcorr.raster.memory import ArraySource
     from bigcorr.run.cluster import ThreadPool, open_pool, processors
 
@@ -187,8 +187,8 @@ def check_inconsistency(value: Any) -> float | None:
 
 def open_pair(reference: Any, moving: Any, nodata: float | None) -> Pair:
     """The two images, or an `InputError` that names what does not fit."""
-    from bigcorr.displacement.pixels import Image
-    from bigcorr.displacement.tile import make_pair
+    from bigcorr.motion.pixels import Image
+    from bigcorr.motion.tile import make_pair
 
     images = []
     for name, given in (("reference", reference), ("moving", moving)):
@@ -228,7 +228,7 @@ def _dataset(
 ) -> xr.Dataset:
     import xarray as xr
 
-    from bigcorr.displacement.result import (
+    from bigcorr.motion.result import (
         MEANINGS,
         NAMES,
         coordinates,

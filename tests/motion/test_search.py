@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from bigcorr.displacement import search as module
-from bigcorr.displacement.plan import Pass, Search
-from bigcorr.displacement.search import Way, choose, search_bytes, search_tile
+from bigcorr.motion import search as module
+from bigcorr.motion.plan import Pass, Search
+from bigcorr.motion.search import Way, choose, search_bytes, search_tile
 
 WAYS: list[Way] = ["blocks", "chips", "fft", "sliding"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.displacement.grids import ArrayGrid, Flow, constant_flow, given_flow
 from bigcorr.errors import InputError
+from bigcorr.motion.grids import ArrayGrid, Flow, constant_flow, given_flow
 from bigcorr.operators import real_number
 
 _TAKES = "a Registration, a vector (dy, dx), or a Dataset with dy and dx on (y, x)"

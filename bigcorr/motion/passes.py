@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bigcorr.displacement.grids import ArrayGrid, Flow, found_flow
-from bigcorr.displacement.plan import Search
-from bigcorr.displacement.tile import Pair, measure, pixels_of, units
+from bigcorr.motion.grids import ArrayGrid, Flow, found_flow
+from bigcorr.motion.plan import Search
+from bigcorr.motion.tile import Pair, measure, pixels_of, units
 
 if TYPE_CHECKING:
     from bigcorr.run.cluster import Pool
