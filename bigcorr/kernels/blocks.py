@@ -173,12 +173,16 @@ def _missing(
 ) -> NDArray[np.float64]:
     """How many pixels are missing of the squares of `side` pixels at every node."""
     height, width = ((n - 1) * step + side for n in nodes)
-    sums = np.zeros((height + 1, width + 1))
-    np.cumsum(1.0 - known[:height, :width], axis=0, out=sums[1:, 1:])
-    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
-    low, high = (slice(0, n - side + 1, step) for n in (height, width))
-    far_low, far_high = slice(side, height + 1, step), slice(side, width + 1, step)
-    return sums[far_low, far_high] - sums[low, far_high] - sums[far_low, high] + sums[low, high]
+    lost = 1.0 - known[:height, :width]
+    if not lost.any():
+        return np.zeros(nodes)
+    # Running sums of whole numbers are exact.
+    down = np.zeros((height + 1, width))
+    np.cumsum(lost, axis=0, out=down[1:])
+    rows = down[side::step] - down[: height - side + 1 : step]
+    along = np.zeros((nodes[0], width + 1))
+    np.cumsum(rows, axis=1, out=along[:, 1:])
+    return along[:, side::step] - along[:, : width - side + 1 : step]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

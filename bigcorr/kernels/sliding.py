@@ -159,6 +159,7 @@ def _match(
     b, bb, known_b = images.b.reshape(-1), images.bb.reshape(-1), images.known_b.reshape(-1)
     columns = (out.shape[1] - 1) * step + 1
     ones = np.ones(pitch + MARGIN)
+    flat_sums, flat_roots = sum_b.reshape(-1), scale_b.reshape(-1)
     for i in range(out.shape[0]):
         y = i * step
         x = count = 0
@@ -182,29 +183,30 @@ def _match(
                 _scale(sums[:count], sums[strip : strip + count], weight)
                 for j in range(count):
                     sums[j] /= weight
-            for dy in range(side):
+            if whole:
+                score_windows(
+                    rows,
+                    pitch,
+                    b,
+                    y * pitch_b + x,
+                    pitch_b,
+                    taps,
+                    side,
+                    count,
+                    PANEL,
+                    column,
+                    sums,
+                    sums[strip:],
+                    flat_sums,
+                    flat_roots,
+                    y * sum_b.shape[1] + x,
+                    sum_b.shape[1],
+                    surface,
+                )
+            for dy in range(0 if whole else side):
                 for dx in range(side):
                     begin = (y + dy) * pitch_b + x + dx
                     to = surface[(dy * side + dx) * PANEL :]
-                    if whole:
-                        score_windows(
-                            rows,
-                            pitch,
-                            b,
-                            begin,
-                            pitch_b,
-                            taps,
-                            count,
-                            column,
-                            sums,
-                            sums[strip:],
-                            0,
-                            sum_b[y + dy],
-                            scale_b[y + dy],
-                            x + dx,
-                            to,
-                        )
-                        continue
                     for part in range(_PARTS):
                         first, second = 0, b
                         if part in (2, 4, 5):

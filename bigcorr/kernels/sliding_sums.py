@@ -68,37 +68,66 @@ def score_windows(
     begin: int,
     pitch_image: int,
     taps: NDArray[np.float64],
+    side: int,
     count: int,
+    panel: int,
     column: NDArray[np.float64],
-    mean_a: NDArray[np.float64],
-    scale_a: NDArray[np.float64],
-    x: int,
-    sum_b: NDArray[np.float64],
-    scale_b: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    roots: NDArray[np.float64],
     at: int,
+    pitch_sums: int,
     out: NDArray[np.float64],
 ) -> None:
-    """Correlations of windows without missing pixels side by side, from the same sums."""
+    """Correlations of windows side by side without missing pixels, at all shifts.
+
+    The sums of products are those of `sum_products`, taken here so that no call is made a shift.
+
+    Parameters
+    ----------
+    rows, pitch
+        The reference's rows, weighted along y.
+    image, begin, pitch_image
+        The moving image, and where the first window lies at the first shift.
+    mean, scale : ndarray of float64
+        Of the reference's windows: the mean, and one over the root of the squares about it.
+    sums, roots, at, pitch_sums
+        Of the moving image's windows: their sums, and the same as `scale`; where the first lies at
+        the first shift, and from row to row.
+    out : ndarray of float64
+        See `find_peaks`.
+    """
     window = taps.size
-    _add_rows(rows, 0, pitch, image, begin, pitch_image, window, count + window - 1, column)
-    one = splat(1.0)
-    least = splat(-1.0)
-    for j in range(0, count, 2 * LANES):
-        a, b = splat(0.0), splat(0.0)
-        for c in range(window):
-            w = splat(taps[c])
-            a = fma(w, load(column, j + c), a)
-            b = fma(w, load(column, j + c + LANES), b)
-        k = j + LANES
-        a = (a - load(mean_a, x + j) * load(sum_b, at + j)) * (
-            load(scale_a, x + j) * load(scale_b, at + j)
-        )
-        b = (b - load(mean_a, x + k) * load(sum_b, at + k)) * (
-            load(scale_a, x + k) * load(scale_b, at + k)
-        )
-        a, b = if_greater(a, one, one, a), if_greater(b, one, one, b)
-        store(out, j, if_greater(least, a, least, a))
-        store(out, k, if_greater(least, b, least, b))
+    one, least = splat(1.0), splat(-1.0)
+    for shift in range(side * side):
+        dy, dx = shift // side, shift % side
+        first = begin + dy * pitch_image + dx
+        for j in range(0, count + window - 1, 2 * LANES):
+            a, b = splat(0.0), splat(0.0)
+            for r in range(window):
+                p, q = r * pitch + j, first + r * pitch_image + j
+                a = fma(load(rows, p), load(image, q), a)
+                b = fma(load(rows, p + LANES), load(image, q + LANES), b)
+            store(column, j, a)
+            store(column, j + LANES, b)
+        place, to = at + dy * pitch_sums + dx, shift * panel
+        for j in range(0, count, 2 * LANES):
+            a, b = splat(0.0), splat(0.0)
+            for c in range(window):
+                w = splat(taps[c])
+                a = fma(w, load(column, j + c), a)
+                b = fma(w, load(column, j + c + LANES), b)
+            k = j + LANES
+            a = (a - load(mean, j) * load(sums, place + j)) * (
+                load(scale, j) * load(roots, place + j)
+            )
+            b = (b - load(mean, k) * load(sums, place + k)) * (
+                load(scale, k) * load(roots, place + k)
+            )
+            a, b = if_greater(a, one, one, a), if_greater(b, one, one, b)
+            store(out, to + j, if_greater(least, a, least, a))
+            store(out, to + k, if_greater(least, b, least, b))
 
 
 @njit(cache=True, nogil=True)

@@ -128,9 +128,10 @@ class Flow:
 
 def found_flow(grid: Grid, spec: Pass, search: Search) -> Flow:
     """The flow that a pass has found."""
-    drift = typical_change(grid) * _DRIFT
-    least = _LEAST_DRIFT * spec.spacing
-    return Flow(grid, spec.first, spec.spacing, spec, search, max(drift, least))
+    drift = 0.0
+    if search.smooth or spec is not search.passes[-1]:  # else nothing is smoothed
+        drift = max(typical_change(grid) * _DRIFT, _LEAST_DRIFT * spec.spacing)
+    return Flow(grid, spec.first, spec.spacing, spec, search, drift)
 
 
 def typical_change(found: Grid) -> float:

@@ -143,12 +143,13 @@ def search_tile(
         x0 = left * spec.step
         x1 = x0 + (count - 1) * spec.step + spec.window
         images = take_images(reference[:, x0:x1], moving[:, x0 : x1 + 2 * spec.search], *offsets)
-        part = np.empty((nodes[0], count, VALUES))
+        part = out if count == nodes[1] else np.empty((nodes[0], count, VALUES))
         if way == "blocks":
             match_blocks(images, spec.window, spec.search, spec.step, search.min_valid, *peak, part)
         else:
             match_sliding(images, spec.search, spec.step, taps, search.min_valid, *peak, part)
-        out[:, left : left + count] = part
+        if part is not out:
+            out[:, left : left + count] = part
     return out
 
 

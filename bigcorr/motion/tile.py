@@ -23,7 +23,7 @@ PARTS = (512, 256, 128)
 """Pixels of a level along each side that may be searched at a time; the first if there is room."""
 
 _LEAST_NODES = 16
-_MOST_NODES = 1024
+_MOST_NODES = 512
 """Nodes along each side of a unit."""
 
 
@@ -135,5 +135,6 @@ def task_bytes(pair: Pair, spec: Pass, search: Search, reach: float, part: int =
     deforming = 0.0 if spec is search.passes[0] and not reach else area * 8 * 5
     flow = float(np.prod(grown)) * 8 * 4
     held = 8 * float(np.prod(window)) + read + deforming + flow
-    values = 4 * 7 * side * side * 3
+    # The numbers of a unit, a part of them in float64, and twice as much while they are encoded.
+    values = 4 * 7 * side * side * 6
     return int(held) + values + search_bytes(spec, search, nodes)

@@ -182,6 +182,9 @@ class _Run:
         valid = self._write(root, flow, back, most)
         if not valid:
             explain_nothing(self.pair)
+            self.progress.note(
+                "note: no node has a vector; what moves farther than --search is not found"
+            )
         spec = self.search.passes[-1]
         summary = {
             "shape": list(flow.shape),
