@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from bigcorr import __version__
 from bigcorr.errors import InputError
 from bigcorr.motion.api import check_inconsistency, open_pair
 from bigcorr.motion.grids import Flow, found_flow
@@ -39,6 +38,7 @@ from bigcorr.raster.lock import locked
 from bigcorr.raster.writer import ShardWriter, Unit
 from bigcorr.retry import in_words, telling
 from bigcorr.run.cluster import Pool, open_pool
+from bigcorr.run.displacement_facts import facts_of, refuse_other_run
 from bigcorr.run.map_job import PROCESS_BYTES
 from bigcorr.run.progress import SILENT, Progress
 from bigcorr.tiles import Box, Shape, grid
@@ -121,7 +121,7 @@ def run_displacement(
     most = check_inconsistency(max_inconsistency)
     pair = open_pair(reference, moving, nodata)
     search = plan_search(pair.shape, **parameters)
-    facts = _facts(pair, search, most)
+    facts = facts_of(pair, search, most)
     with locked(path, progress or SILENT) as lock:
         events = lock.watch(progress or SILENT)
         summary = _prepare(path, facts, resume)
@@ -145,14 +145,14 @@ def _prepare(path: Path, facts: dict[str, Any], resume: bool) -> dict[str, Any] 
         if not isinstance(stored, dict) or stored.get("kind") != "displacement":
             store.check_destination(path, overwrite=False)
         assert isinstance(stored, dict)
-        _refuse_other_run(path, stored, facts, "")
+        refuse_other_run(path, stored, facts, "")
         with store.writing(path):
             store.remove(partial)
         done: dict[str, Any] = {"done_before": True, **dict(stored["summary"])}
         return done | {"units_done_before": done["units"]}
     note = partial / JOB
     if note.is_file():
-        _refuse_other_run(path, json.loads(note.read_text()), facts, " that was begun")
+        refuse_other_run(path, json.loads(note.read_text()), facts, " that was begun")
         return None
     with store.writing(path):
         store.remove(partial)
@@ -332,50 +332,6 @@ def _finish(
     store.rename_into_place(root, path)
     with store.writing(path):
         store.remove(store.partial_path(path))
-
-
-def _facts(pair: Pair, search: Search, most: float | None) -> dict[str, Any]:
-    """All that the values depend on, as it is stored with them."""
-    images = pair.reference, pair.moving
-    parameters = json.loads(json.dumps(asdict(search)))
-    return {
-        "kind": "displacement",
-        "parameters": parameters | {"max_inconsistency": most},
-        "sources": [image.source.path for image in images],
-        "channels": [image.source.channels[0] for image in images],
-        "nodata_in": [image.nodata for image in images],
-        "inputs": [image.source.fingerprint() for image in images],
-        "version": __version__,
-    }
-
-
-def _refuse_other_run(
-    path: Path, stored: dict[str, Any], facts: dict[str, Any], begun: str
-) -> None:
-    """Say in what way the run whose result, or begun result, lies at `path` was another."""
-    there: dict[str, Any] = {**stored, **stored.get("parameters", {})}
-    here: dict[str, Any] = {**facts, **facts["parameters"]}
-    named = [key for key in here if key not in ("kind", "parameters", "inputs", "passes")]
-    found = [
-        f"{key.removesuffix('_in')} {there.get(key)} there, {here[key]} here"
-        for key in named
-        if there.get(key) != here[key]
-    ]
-    if there.get("passes") != here["passes"]:
-        found.append(f"passes {_in_short(there)} there, {_in_short(here)} here")
-    if not found and there.get("inputs") != here["inputs"]:
-        pairs = zip(facts["sources"], stored.get("inputs", []), facts["inputs"], strict=False)
-        found = [f"{name} has changed since" for name, old, new in pairs if old != new]
-    if found:
-        raise InputError(
-            f"{path} is the result{begun} of another run ({'; '.join(found)}): choose another "
-            "name, or start afresh to replace it"
-        )
-
-
-def _in_short(facts: dict[str, Any]) -> str:
-    passes = facts.get("passes") or []
-    return ", ".join(f"{p['window']}/{p['search']}/{p['step']}" for p in passes)
 
 
 def _fit(pair: Pair, search: Search, pool: Pool) -> tuple[int, int]:
