@@ -29,7 +29,7 @@ from bigcorr.kernels.vectors import LANES
 PANEL = 128
 """Columns that are worked out at a time: their correlations at all shifts stay in a near cache."""
 
-_FEW = 16
+_FEW = 8
 """Columns that are worked out together at least, where pixels are missing in some of a panel."""
 
 _PARTS = 6
