@@ -4,6 +4,7 @@ from .maps import gaussian_blur as gaussian_blur
 from .maps import mean_ssim as mean_ssim
 from .maps import ncc as ncc
 from .maps import ssim as ssim
+from .motion import displacement as displacement
 from .pairs.agreement import rank_agreement as rank_agreement
 from .pairs.api import pairwise as pairwise
 from .pairs.clusters import cluster_channels as cluster_channels

@@ -154,6 +154,7 @@ def perform(step: Step, run: Run) -> Outcome:
         models.SSIM: _ssim,
         models.Blur: _blur,
         models.LBP: _lbp,
+        models.Displacement: _displacement,
         models.Pairs: _pairs,
         models.Rank: _rank,
         models.Clusters: _clusters,
@@ -341,6 +342,28 @@ def _map(
             "registered by a shift of ({:.3f}, {:.3f}) pixels".format(*found["shift"])
             + f": correlation {found['score']:.4f}, before {found['score_before']:.4f}"
         )
+    return Outcome({**summary, "output": step.output}, shown)
+
+
+def _displacement(step: models.Displacement, run: Run) -> Outcome:
+    from bigcorr.run.displacement_job import run_displacement
+
+    options = step.model_dump(exclude={"a", "b", "output"}, exclude_none=True)
+    summary = run_displacement(
+        step.a,
+        step.b,
+        step.output,
+        progress=run.progress,
+        resume=run.settings.resume,
+        cluster=run.pool,
+        **options,
+    )
+    rows, columns = summary["shape"]
+    share = 100 * summary["valid"] / (rows * columns)
+    shown = [f"{step.output}: {rows} x {columns} nodes, {share:.1f} % with a vector"]
+    if summary["units_done_before"]:
+        done = f"{summary['units_done_before']} of {summary['units']} shards were done before"
+        shown.append(done)
     return Outcome({**summary, "output": step.output}, shown)
 
 

@@ -341,6 +341,53 @@ def lbp(
 
 
 @command(**_RUN_OPTIONS)
+def displacement(
+    a: Annotated[str, typer.Argument(help="The reference: PATH or PATH#CHANNEL.", metavar="A")],
+    b: Annotated[str, typer.Argument(help="What has moved, of the same shape.", metavar="B")],
+    output: options.Output,
+    window: Annotated[int | None, typer.Option(help="Side of the windows.")] = None,
+    search: Annotated[int | None, typer.Option(help="How far to look, in pixels.")] = None,
+    step: Annotated[int | None, typer.Option(help="From node to node, in pixels.")] = None,
+    passes: Annotated[
+        str | None,
+        typer.Option(
+            help="Searches: windows halve and end at --window; or the windows, as 64,32,16.",
+            metavar="N|W[,W...]",
+        ),
+    ] = None,
+    levels: Annotated[
+        int | None, typer.Option(help="Search smaller images first, halved so many times.")
+    ] = None,
+    subpixel: Annotated[
+        str | None,
+        typer.Option(help="How a peak is refined.", metavar="quadratic|gaussian|soft_argmax|none"),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Of a window's pixels.", metavar="uniform|gaussian")
+    ] = None,
+    min_valid: Annotated[float | None, typer.Option(help="Least valid share of a window.")] = None,
+    smooth: Annotated[
+        bool | None,
+        typer.Option(
+            "--smooth/--raw",
+            help="Test and smooth the last pass as well.",
+            show_default="smooth with several passes",
+        ),
+    ] = None,
+    outlier_threshold: Annotated[
+        float | None, typer.Option(help="Of the normalised median test.")
+    ] = None,
+    max_inconsistency: Annotated[
+        float | None,
+        typer.Option(help="Search back as well; leave out what misses by more pixels."),
+    ] = None,
+    nodata: options.NoData = None,
+) -> Fields:
+    """Find where each part of an image lies in another, to a fraction of a pixel."""
+    return locals()
+
+
+@command(**_RUN_OPTIONS)
 def pairs(
     stack: Annotated[str, typer.Argument(help="The channels to compare.")],
     output: options.Output,

@@ -87,6 +87,15 @@ Aligned = Annotated[
 """Whether the second image is registered on the first before they are compared, and by which model;
 the field has another name, since every model class has a method `register`."""
 
+
+def _whole_numbers(value: Any) -> Any:
+    """One number as such, several as a list: ``3``, ``"3"``, ``"64,32,16"``, ``[64, 32, 16]``."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if isinstance(value, str) and len(parts) == 1:
+        return parts[0]
+    return parts
+
+
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_from_job_folder)]
 FilePaths = Annotated[list[FilePath], Field(min_length=1), BeforeValidator(_one_as_list)]
 Names = Annotated[list[str], BeforeValidator(_one_as_list)]
@@ -293,6 +302,29 @@ class LBP(Step):
     nodata: float | None = None
 
 
+class Displacement(Step):
+    """Where each part of one image lies in another."""
+
+    command = "displacement"
+
+    a: FilePath
+    b: FilePath
+    output: FilePath
+    window: int = 32
+    search: int = 8
+    step: int = 16
+    passes: Annotated[int | list[int], BeforeValidator(_whole_numbers)] = 1
+    levels: int = 0
+    subpixel: Literal["quadratic", "gaussian", "soft_argmax", "none"] = "quadratic"
+    weights: Literal["uniform", "gaussian"] | None = None
+    min_valid: float = 0.5
+    smooth: bool | None = None
+    outlier_threshold: float = 2.0
+    max_inconsistency: float | None = None
+    temperature: float = 0.1
+    nodata: float | None = None
+
+
 class Pairs(Step):
     """The similarity of every pair of channels."""
 
@@ -357,7 +389,20 @@ class Report(Step):
 
 COMMANDS: dict[str, type[Step]] = {
     step.command: step
-    for step in (Ingest, Simulate, Register, NCC, SSIM, Blur, LBP, Pairs, Rank, Clusters, Report)
+    for step in (
+        Ingest,
+        Simulate,
+        Register,
+        NCC,
+        SSIM,
+        Blur,
+        LBP,
+        Displacement,
+        Pairs,
+        Rank,
+        Clusters,
+        Report,
+    )
 }
 
 

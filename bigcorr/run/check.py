@@ -16,6 +16,7 @@ import zarr
 
 from bigcorr.errors import InputError, MissingFileError, RunError
 from bigcorr.raster import chunks, codecs, store
+from bigcorr.raster.lock import lock_path
 from bigcorr.run.check_begun import check_begun
 from bigcorr.run.damage import Damage, StoreCheck, Task, damage_at, run_tasks
 from bigcorr.run.progress import SILENT, Progress
@@ -63,6 +64,8 @@ def check_store(path: str | os.PathLike[str], *, progress: Progress | None = Non
         place = store.partial_path(place)
     progress = progress or SILENT
     if place.name.endswith(store.PARTIAL):
+        if (place / "displacement.json").exists():
+            return _check_passes(place, progress)
         return check_begun(place, progress)
     if not store.is_zarr(place):
         raise InputError(f"{place} is neither a Zarr store nor a job that was begun")
@@ -153,3 +156,23 @@ def _chunk_tasks(array: zarr.Array[Any], folder: Path) -> Iterator[Task]:
                 damage_at("damaged", array, index, part, file, chunks.one_line(why))
                 for index, part, why in chunks.damaged_chunks(array, place, thorough=True)
             ]
+
+
+def _check_passes(place: Path, progress: Progress) -> StoreCheck:
+    """The passes of a displacement: those that are finished, a shard a file, and one under way."""
+    output = place.with_name(place.name.removesuffix(store.PARTIAL))
+    found = []
+    for each in sorted(place.iterdir()):
+        if each.name.endswith(store.PARTIAL) and (each / "fingerprint").is_file():
+            found.append(check_begun(each, progress))
+        elif each.name != "result" and store.is_zarr(each):
+            found.append(_check_zarr(each, progress))
+    return StoreCheck(
+        str(place),
+        "displacement",
+        "in use" if lock_path(output).exists() else "unfinished",
+        sum(each.files for each in found),
+        sum(each.units_done if each.units else each.files for each in found),
+        sum(each.units or each.files for each in found),
+        tuple(damage for each in found for damage in each.damages),
+    )

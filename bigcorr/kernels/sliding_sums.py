@@ -1,0 +1,170 @@
+"""Sums of products over windows side by side, the correlations of these, and their peaks.
+
+The inner loops of `sliding`, eight columns at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from bigcorr.kernels.vectors import LANES, fma, if_greater, load, splat, store
+
+
+@njit(cache=True, nogil=True)
+def _add_rows(
+    rows: NDArray[np.float64],
+    first: int,
+    pitch: int,
+    image: NDArray[np.float64],
+    begin: int,
+    pitch_image: int,
+    window: int,
+    length: int,
+    column: NDArray[np.float64],
+) -> None:
+    """Sums along y of rows, which are weighted, times those of an image."""
+    for j in range(0, length, 2 * LANES):
+        a, b = splat(0.0), splat(0.0)
+        for r in range(window):
+            p, q = first + r * pitch + j, begin + r * pitch_image + j
+            a = fma(load(rows, p), load(image, q), a)
+            b = fma(load(rows, p + LANES), load(image, q + LANES), b)
+        store(column, j, a)
+        store(column, j + LANES, b)
+
+
+@njit(cache=True, nogil=True)
+def sum_products(
+    rows: NDArray[np.float64],
+    first: int,
+    pitch: int,
+    image: NDArray[np.float64],
+    begin: int,
+    pitch_image: int,
+    taps: NDArray[np.float64],
+    count: int,
+    column: NDArray[np.float64],
+    out: NDArray[np.float64],
+    to: int,
+) -> None:
+    """Window sums of rows, which are weighted along y, times those of an image, side by side."""
+    window = taps.size
+    length = count + window - 1
+    _add_rows(rows, first, pitch, image, begin, pitch_image, window, length, column)
+    for j in range(0, count, LANES):
+        a = splat(0.0)
+        for c in range(window):
+            a = fma(splat(taps[c]), load(column, j + c), a)
+        store(out, to + j, a)
+
+
+@njit(cache=True, nogil=True)
+def score_windows(
+    rows: NDArray[np.float64],
+    pitch: int,
+    image: NDArray[np.float64],
+    begin: int,
+    pitch_image: int,
+    taps: NDArray[np.float64],
+    side: int,
+    count: int,
+    panel: int,
+    column: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    roots: NDArray[np.float64],
+    at: int,
+    pitch_sums: int,
+    out: NDArray[np.float64],
+) -> None:
+    """Correlations of windows side by side without missing pixels, at all shifts.
+
+    The sums of products are those of `sum_products`, taken here so that no call is made a shift.
+
+    Parameters
+    ----------
+    rows, pitch
+        The reference's rows, weighted along y.
+    image, begin, pitch_image
+        The moving image, and where the first window lies at the first shift.
+    mean, scale : ndarray of float64
+        Of the reference's windows: the mean, and one over the root of the squares about it.
+    sums, roots, at, pitch_sums
+        Of the moving image's windows: their sums, and the same as `scale`; where the first lies at
+        the first shift, and from row to row.
+    out : ndarray of float64
+        See `find_peaks`.
+    """
+    window = taps.size
+    one, least = splat(1.0), splat(-1.0)
+    for shift in range(side * side):
+        dy, dx = shift // side, shift % side
+        first = begin + dy * pitch_image + dx
+        for j in range(0, count + window - 1, 2 * LANES):
+            a, b = splat(0.0), splat(0.0)
+            for r in range(window):
+                p, q = r * pitch + j, first + r * pitch_image + j
+                a = fma(load(rows, p), load(image, q), a)
+                b = fma(load(rows, p + LANES), load(image, q + LANES), b)
+            store(column, j, a)
+            store(column, j + LANES, b)
+        place, to = at + dy * pitch_sums + dx, shift * panel
+        for j in range(0, count, 2 * LANES):
+            a, b = splat(0.0), splat(0.0)
+            for c in range(window):
+                w = splat(taps[c])
+                a = fma(w, load(column, j + c), a)
+                b = fma(w, load(column, j + c + LANES), b)
+            k = j + LANES
+            a = (a - load(mean, j) * load(sums, place + j)) * (
+                load(scale, j) * load(roots, place + j)
+            )
+            b = (b - load(mean, k) * load(sums, place + k)) * (
+                load(scale, k) * load(roots, place + k)
+            )
+            a, b = if_greater(a, one, one, a), if_greater(b, one, one, b)
+            store(out, to + j, if_greater(least, a, least, a))
+            store(out, to + k, if_greater(least, b, least, b))
+
+
+@njit(cache=True, nogil=True)
+def find_peaks(
+    surface: NDArray[np.float64],
+    side: int,
+    panel: int,
+    count: int,
+    peaks: NDArray[np.float64],
+) -> None:
+    """Of surfaces side by side the greatest value, its row and column, and the greatest far away.
+
+    Parameters
+    ----------
+    surface : ndarray of float64
+        Shift (i, j) of the k-th surface is element ``(i * side + j) * panel + k``.
+    peaks : ndarray of float64, shape (4 * panel,)
+        The four, `panel` elements each. Far away is outside the 3 x 3 shifts about the greatest.
+    """
+    best, row = peaks[:count], peaks[panel : panel + count]
+    column, second = peaks[2 * panel : 2 * panel + count], peaks[3 * panel : 3 * panel + count]
+    for j in range(count):
+        best[j], row[j], column[j], second[j] = -np.inf, -1.0, -1.0, -np.inf
+    for dy in range(side):
+        for dx in range(side):
+            at = (dy * side + dx) * panel
+            values = surface[at : at + count]
+            for j in range(count):
+                better = values[j] > best[j]
+                best[j] = values[j] if better else best[j]
+                row[j] = dy if better else row[j]
+                column[j] = dx if better else column[j]
+    for dy in range(side):
+        for dx in range(side):
+            at = (dy * side + dx) * panel
+            values = surface[at : at + count]
+            for j in range(count):
+                far = (abs(row[j] - dy) > 1.0) | (abs(column[j] - dx) > 1.0)
+                better = far & (values[j] > second[j])
+                second[j] = values[j] if better else second[j]

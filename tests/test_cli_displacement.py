@@ -1,0 +1,54 @@
+"""`bigcorr displacement` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import ndimage
+from test_cli import ONE_PROCESS, bigcorr, refused
+
+import bigcorr as bc
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    a = ndimage.gaussian_filter(rng.normal(size=(96, 112)), 1.5) * 50
+    np.save(tmp_path / "a.npy", a)
+    np.save(tmp_path / "b.npy", ndimage.shift(a, (1, -2), order=1, mode="nearest"))
+    return tmp_path
+
+
+def test_the_command_writes_what_the_library_returns_and_tells_it_as_json(pair: Path) -> None:
+    given = ["--search", "4", "--step", "6", "--passes", "24,12", "--max-inconsistency", "1"]
+    command = ["displacement", "a.npy", "b.npy", "-o", "o.zarr", *given, *ONE_PROCESS, "--json"]
+    done = bigcorr(*command, cwd=pair)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["command"] == "displacement"
+    assert summary["windows"] == [24, 12]
+    assert summary["peak_bytes"] > 0
+    expected = bc.displacement(
+        pair / "a.npy", pair / "b.npy", search=4, step=6, passes=[24, 12], max_inconsistency=1
+    )
+    with xr.open_zarr(pair / "o.zarr") as found:
+        for name in expected:
+            assert np.array_equal(found[name], expected[name], equal_nan=True)
+    again = json.loads(bigcorr(*command, cwd=pair).stdout)
+    assert again["units_done_before"] == again["units"] == summary["units"]
+
+
+def test_bad_input_is_one_line(pair: Path) -> None:
+    for options, says in (
+        (["--window", "200"], "window: got 200 for a raster of 96 x 112"),
+        (["--passes", "many"], "passes"),
+    ):
+        done = bigcorr(
+            "displacement", "a.npy", "b.npy", "-o", "o.zarr", *options, *ONE_PROCESS, cwd=pair
+        )
+        refused(done, says)
+    assert not (pair / "o.zarr").exists()
