@@ -28,6 +28,9 @@ ONE_OF_EACH = [
 ]
 
 
+SEEDS = {("pairs", "kill scheduler"): 9}
+
+
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> campaign.Campaign:
     return campaign.Campaign(tmp_path_factory.mktemp("faults"), side=256)
@@ -43,7 +46,8 @@ def test_the_same_command_ends_in_the_same_bytes_and_no_unit_is_lost(
 ) -> None:
     """Units that were told to be done before a kill are not computed again."""
     monkeypatch.setattr(campaign, "STOPPED_SECONDS", 0.3)
-    row = faults.case(job, fault, cluster, seed=1)
+    # A seed by which the harm comes before the last units: the writing of pairs needs no cluster.
+    row = faults.case(job, fault, cluster, seed=SEEDS.get((job, fault), 1))
     if row.skipped:
         pytest.skip(row.wrong)
     assert not row.wrong, campaign.table([row])

@@ -99,5 +99,5 @@ def test_a_run_that_lost_its_lock_does_not_replace_the_file(tmp_path: Path) -> N
 
 
 class _Other:
-    def owner(self, now: float | None) -> str:
+    def in_words(self, now: float | None) -> str:
         return "process 1 on elsewhere"
