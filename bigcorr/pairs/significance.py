@@ -36,7 +36,7 @@ Arrays = dict[str, Floats]
 
 _NO_MASK = np.zeros((0, 0), np.uint8)
 
-SPECTRUM_REGIONS = 6
+SPECTRUM_REGIONS = 8
 """Most regions whose spectra are taken for one channel of a large raster."""
 LAGS = 48
 _CHANNELS = 256
