@@ -98,10 +98,12 @@ class WorkerMemory:
 
     def _watch(self) -> None:
         wait = self._every if self._local else 10 * self._every
-        while not self._stop.wait(wait):
+        while True:
             # A worker or a scheduler that goes away while we look is what others tell of.
             with contextlib.suppress(Exception):
                 self.bytes = max([self.bytes, *self._look()])
+            if self._stop.wait(wait):
+                return
 
     def _look(self) -> Iterator[int]:
         if not self._local:
