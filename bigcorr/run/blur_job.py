@@ -181,10 +181,8 @@ def one_blur(
             by_draws,
             [len(blocks) * draws] * len(tiles),
         )
-    known_now = bool(specs) and order.known_later
-    taken = _taken(asked, zip(tiles, sections, strict=True), known_now)
-    if known_now:
-        assert order.field is not None
+    taken = _taken(asked, zip(tiles, sections, strict=True), order.field is not None)
+    if order.field is not None:
         if plan.field_on_the_way:
             # Their names begin with that of the spectrum itself.
             sums = {

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from bigcorr.errors import InputError, RunError
 from bigcorr.raster.begun import holds_work, refuse_other
+from bigcorr.raster.markers import write_whole
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -65,7 +66,7 @@ class Checkpoint:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._sweep()
-            write_atomically(self.path / "job.json", json.dumps(job, indent=1).encode())
+            write_whole(self.path / "job.json", json.dumps(job, indent=1))
         except OSError as error:
             raise disk_error(self.path, error) from error
         return False
@@ -174,13 +175,3 @@ class Checkpoint:
 def disk_error(path: Path, error: OSError) -> RunError:
     """One line that names the file and the cause."""
     return RunError(f"cannot write {path}: {error.strerror or error}")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """A small file that is there whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

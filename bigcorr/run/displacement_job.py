@@ -35,6 +35,7 @@ from bigcorr.motion.result import (
 from bigcorr.motion.tile import PARTS, Pair, measure, task_bytes, unit_side
 from bigcorr.raster import chunks, store
 from bigcorr.raster.lock import locked
+from bigcorr.raster.markers import write_whole
 from bigcorr.raster.writer import ShardWriter, Unit
 from bigcorr.retry import in_words, telling
 from bigcorr.run.cluster import Pool, open_pool
@@ -157,8 +158,7 @@ def _prepare(path: Path, facts: dict[str, Any], resume: bool) -> dict[str, Any] 
     with store.writing(path):
         store.remove(partial)
         partial.mkdir(parents=True)
-        note.with_suffix(".tmp").write_text(json.dumps(facts))
-        os.replace(note.with_suffix(".tmp"), note)
+        write_whole(note, json.dumps(facts))
     return None
 
 

@@ -18,7 +18,8 @@ class Order:
 
     known_later : mean and deviation of the channels come from the sums of the pair pass; before it
         a look at a part of the raster says in which units values become numbers.
-    field : the spectrum that can be taken in the pair pass too, None: there is none such.
+    field : the one spectrum that is wanted then, which does not need them either; None where none
+        is wanted, or where they are known first.
     """
 
     known_later: bool

@@ -198,7 +198,7 @@ class _Unit:
                 return None
             count[c] = self._count(loaded, core, core)
             self.timer["standardise"] += time.perf_counter() - start
-            if self.whole:
+            if self.whole and self._samples(c):
                 self._take_spectrum(c, loaded.values, shared)
         self.count += count
         self._add_coarse(sums, core)
@@ -247,7 +247,7 @@ class _Unit:
             mark_cells(z[c], marks[c])
             self.count[c] += self._count(loaded, core, reach)
             self.timer["standardise"] += time.perf_counter() - start
-            if self.whole and self.sampled is not None and self.sampled[c]:
+            if self.whole and self._samples(c):
                 inner = core.relative_to(reach).slices
                 values = None if loaded.values is None else loaded.values[inner]
                 self._take_spectrum(c, values, None if valid is None else valid[inner])
@@ -294,11 +294,12 @@ class _Unit:
             return 0.0
         return count_of(loaded.raw, loaded.valid, core, reach)
 
+    def _samples(self, c: int) -> bool:
+        return self.sampled is not None and bool(self.sampled[c])
+
     def _take_spectrum(
         self, c: int, values: NDArray[Any] | None, valid: NDArray[np.uint8] | None
     ) -> None:
-        if self.sampled is None or not self.sampled[c]:
-            return
         assert self.spec.field is not None
         start = time.perf_counter()
         # Rows without gaps, so that sums over them have the same bits wherever they come from.

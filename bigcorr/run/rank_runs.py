@@ -6,7 +6,6 @@ What is ranked, and what becomes of it, is `rank_job`'s part; sorting itself is 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from bigcorr.pairs.evidence import FalseDiscovery
 from bigcorr.pairs.listing import RANKED, PairListing, Records, Tile, ahead
 from bigcorr.pairs.order import Keys, ordered, sortable
 from bigcorr.raster import store
+from bigcorr.raster.markers import write_whole
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.external_sort import Merge
 from bigcorr.run.progress import Progress
@@ -203,12 +203,7 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
     """Replace the state; the file is whole at any time."""
     path = folder / "state.json"
     with store.writing(path):
-        temporary = path.with_name("state.json.tmp")
-        with open(temporary, "w") as file:
-            json.dump({"state": state, "crc32": _state_crc(state)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, json.dumps({"state": state, "crc32": _state_crc(state)}))
 
 
 def _state_crc(state: dict[str, Any]) -> int:

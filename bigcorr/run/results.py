@@ -25,7 +25,7 @@ from bigcorr.pairs.shifts import null_moments
 from bigcorr.pairs.variance import null_values, standard_errors
 from bigcorr.raster import chunks, store
 from bigcorr.raster.base import RasterSource
-from bigcorr.run.checkpoint import write_atomically
+from bigcorr.raster.markers import write_whole
 from bigcorr.run.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def _note_tiles(built: Path, places: list[list[int]], done: int, files: set[Path
     for folder in {file.parent for file in files}:
         store.sync_folder(folder)
     files.clear()
-    write_atomically(_note_path(built), json.dumps({"tiles": done, "places": places}).encode())
+    write_whole(_note_path(built), json.dumps({"tiles": done, "places": places}))
 
 
 def _note_path(built: Path) -> Path:
