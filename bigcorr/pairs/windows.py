@@ -94,8 +94,7 @@ class Patches:
                 slice_weights = np.zeros((channels, len(part)), kind)
                 slice_alive = np.ones((channels, len(part)), np.uint8)
                 kept = patch_rows(
-                    tile.z, tile.valid, active, tile.marks, CELL, y, part, window, least,
-                    floors,
+                    tile.z, tile.valid, active, tile.marks, y, part, window, least, floors,
                     CONSTANT[kind], rows, slice_weights, slice_alive,
                 )  # fmt: skip
                 weights[:, first : first + len(part)] = slice_weights
