@@ -15,13 +15,12 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.kernels.cells import standardise
-from bigcorr.kernels.rows import rows_of
+from bigcorr.kernels.cells import pixel_total
 from bigcorr.kernels.spectra import (
     FrequencyBins,
     block_means,
@@ -29,12 +28,10 @@ from bigcorr.kernels.spectra import (
     short_lags,
     transform_of,
 )
-from bigcorr.tiles import Shape
+from bigcorr.tiles import Box, Shape
 
 Floats = NDArray[np.float64]
 Arrays = dict[str, Floats]
-
-_NO_MASK = np.zeros((0, 0), np.uint8)
 
 SPECTRUM_REGIONS = 8
 """Most regions whose spectra are taken for one channel of a large raster."""
@@ -67,6 +64,7 @@ class FieldSpectrum:
     """Binned periodogram and short-lag autocovariance of a region (for Pearson).
 
     region_shape : of the regions; smaller ones at the raster's edge are padded with missing pixels.
+        Of a larger block the `parts` are taken.
     whole : the region is the whole raster.
     padded : with zeros, so that no lag wraps around the edge: for small rasters, where it matters.
     decimate : side of the blocks that are averaged first: a blurred field has nothing finer.
@@ -112,18 +110,49 @@ class FieldSpectrum:
             return np.full((len(rows), len(columns)), float(height * width))
         return np.outer(height - np.abs(rows), width - columns).astype(np.float64)
 
+    def parts(self, shape: Shape) -> list[Box]:
+        """The boxes of a block that are looked at: those of a diagonal, one behind the other."""
+        height, width = self.region_shape
+        boxes = []
+        for y in range(0, shape[0], height):
+            x = y // height * width
+            x = x if x < shape[1] else max(0, shape[1] - width)
+            boxes.append(Box(y, min(y + height, shape[0]), x, min(x + width, shape[1])))
+        return boxes
+
+    def in_strips(self, shape: Shape, strip: int) -> bool:
+        """Whether every part of a block lies within one of its strips of so many rows."""
+        return all(box.y0 // strip == (box.y1 - 1) // strip for box in self.parts(shape))
+
     def region(
         self, values: Floats, valid: NDArray[np.uint8] | None, mean: float, sd: float
     ) -> Arrays:
+        sums: Arrays = {}
+        for box in self.parts(values.shape):
+            known = None if valid is None else valid[box.slices]
+            add_arrays(sums, self.part(values[box.slices], known, mean, sd))
+        return sums
+
+    def part(
+        self, values: Floats, valid: NDArray[np.uint8] | None, mean: float, sd: float
+    ) -> Arrays:
+        """What one part adds to the sums of a region.
+
+        Values that are not finite are missing; `valid` need not say so of parts of a raster.
+        """
+        # A block's own mean: lower frequencies than its own come from the coarse raster.
+        local = mean if self.whole else _mean(values)
+        if not math.isfinite(local):
+            there = np.isfinite(values) & (True if valid is None else valid != 0)
+            values, valid = np.where(there, values, 0.0), there.astype(np.uint8)
+        if valid is not None and valid.all():
+            valid = None
         full = valid is None and values.shape == self.region_shape
         inverse = 1.0 / sd if sd > 0 else 0.0
-        # A block's own mean: lower frequencies than its own come from the coarse raster.
+        lags, pairs = np.zeros_like(self._all_pairs), self._all_pairs
         if full:
             means = np.ascontiguousarray(block_means(values, self.decimate))
             number = float(means.size)
-            field = np.empty(means.shape, np.float32)
-            local = mean if self.whole else float(means.mean(dtype=np.float64))
-            standardise(*rows_of(means), _NO_MASK, False, local, inverse, field)
         else:
             ok, filled = np.zeros(self.region_shape), np.zeros(self.region_shape)
             place = np.s_[: values.shape[0], : values.shape[1]]
@@ -132,16 +161,19 @@ class FieldSpectrum:
             known, means = block_means(ok, self.decimate), block_means(filled, self.decimate)
             number = float(known.sum())
             local = mean if self.whole else float(means.sum() / max(number, 1.0))
-            field = ((means - local * known) * inverse).astype(np.float32)
-        transform, shape = transform_of(field, self.padded)
-        lags, pairs = np.zeros_like(self._all_pairs), self._all_pairs
-        if self.padded or not full:
-            # Else all pixels have all neighbours, round the edge, and there is nothing to correct.
+        if full and not self.padded:
+            # All pixels have all neighbours, round the edge: there is nothing to correct.
+            power = self.bins.sampled_power(means, local, inverse)
+        else:
+            weight = 1.0 if full else known
+            field = ((means - local * weight) * inverse).astype(np.float32)
+            transform, shape = transform_of(field, self.padded)
+            power = self.bins.power(transform)
             lags = short_lags(transform.real**2 + transform.imag**2, shape, self.reach)
         if not full:
             pairs = short_lags(power_spectrum(known, self.padded)[0], shape, self.reach)
         return {
-            f"{self.name}.power": self.bins.power(transform) / (shape[0] * shape[1]),
+            f"{self.name}.power": power / (self.bins.rows * self.bins.columns),
             f"{self.name}.lags": lags,
             f"{self.name}.pairs": pairs,
             f"{self.name}.n": np.array([number]),
@@ -150,6 +182,18 @@ class FieldSpectrum:
     def nbytes(self) -> int:
         bins = len(self.bins.row_starts) * len(self.bins.column_starts)
         return 8 * (bins + 2 * (2 * self.reach[0] + 1) * (self.reach[1] + 1) + 1)
+
+
+def add_arrays(total: Arrays, part: Arrays) -> None:
+    """Add arrays to those of the same names."""
+    for name, array in part.items():
+        total[name] = total[name] + array if name in total else array
+
+
+def _mean(pixels: NDArray[Any]) -> float:
+    if pixels.dtype.kind == "u" and pixels.itemsize < 8:
+        return pixel_total(pixels) / pixels.size
+    return float(pixels.mean(dtype=np.float64))
 
 
 def field_variance(

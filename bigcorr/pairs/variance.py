@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ Floats = NDArray[np.float64]
 LASTING = 0.5
 """Part of a channel's variance term from waves of the raster's length above which it is flagged:
 fields of correlation lengths up to 1/15 of the side stay below, a trend of 5 to 20 % above."""
+FEW_REGIONS = 8
+"""Regions along a side up to which spectra are taken of parts of them: there the coarse raster has
+cells of 32 pixels, and with it what is as long as a quarter of a part."""
 PADDED_PIXELS = 2**18
 """Rasters up to this size are padded for their spectra: lags there are not short beside them."""
 
@@ -53,10 +56,14 @@ def spectra_of(
     decimate = 1 if sigma is None else max(1, int(min(sigma) / part))
     padded = raster[0] * raster[1] <= PADDED_PIXELS
     field = FieldSpectrum(region, whole, padded, decimate)
+    few = not whole and sigma is None and max(raster) <= FEW_REGIONS * REGION
     out: dict[str, SpectrumSpec] = {}
     for measure in measures:
         if isinstance(measure, Pearson):
-            out[measure.name] = field
+            # Of each region two blocks of a quarter: where there are few regions and no blur, whole
+            # ones would be much of the work, and these resolve what the coarse raster does not.
+            half = (min(REGION // 2, raster[0]), min(REGION // 2, raster[1]))
+            out[measure.name] = replace(field, region_shape=half) if few else field
         elif isinstance(measure, (Moran, Lee)):
             squared = isinstance(measure, Lee)
             out[measure.name] = LagSpectrum(field, measure.contiguity, squared)

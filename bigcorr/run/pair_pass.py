@@ -40,7 +40,7 @@ from bigcorr.pairs.measure import (
     view_of,
 )
 from bigcorr.pairs.selection import Selection
-from bigcorr.pairs.significance import FieldSpectrum
+from bigcorr.pairs.significance import FieldSpectrum, add_arrays
 from bigcorr.run.loader import AS_STORED, Loaded, TileLoader
 from bigcorr.run.workspace import tile_memory
 from bigcorr.tiles import Box
@@ -146,28 +146,31 @@ class _Unit:
             if spec.coarse
             else 0
         )
-        self.spectra: dict[str, list[NDArray[np.float32]]] = {}
-        # A spectrum wants the whole block: of a strip it is taken by reading once more.
-        self.whole = spec.strip >= block.shape[0]
+        self.spectra: dict[int, Arrays] = defaultdict(dict)
+        self.fresh: list[tuple[int, Arrays]] = []
+        # Parts of the block that no strip holds are read once more for their spectra.
+        self.at_once = spec.field is not None and spec.field.in_strips(block.shape, spec.strip)
         self.differing = False
 
     def taken(self) -> Arrays:
         """What was taken of the channels beside the sums of pairs."""
         out: Arrays = {}
-        if self.sampled is not None and not self.whole:
-            numbers = self.spec.selection.numbers
-            mask = self.loader.mask_tile(self.block)
+        if self.sampled is not None:
+            mask = None if self.at_once else self.loader.mask_tile(self.block)
             some = np.flatnonzero(self.sampled)
-            read = self.loader.channels(self.block, numbers[some], self.timer, as_stored=True)
-            for c, loaded in zip(some, read, strict=True):
+            numbers = self.spec.selection.numbers[[] if self.at_once else some]
+            read = self.loader.channels(self.block, numbers, self.timer, as_stored=True)
+            for c, loaded in zip(some, read, strict=False):
                 valid = mask if loaded.valid is None else loaded.valid
-                self._take_spectrum(int(c), loaded.values, valid)
+                self._take_spectrum(int(c), loaded.values, valid, self.block)
+            self._keep_spectra()
+            for name in self.spectra[int(some[0])] if len(some) else ():
+                arrays = [self.spectra[int(c)][name] for c in some]
+                out[f"spectra.{name}"] = np.stack(arrays).astype(np.float32)
         if self.spec.count:
             out["count"] = self.count
         if self.spec.coarse:
             out["coarse"] = self.coarse.astype(np.float32)
-        for name, arrays in self.spectra.items():
-            out[f"spectra.{name}"] = np.stack(arrays)
         return out
 
     def cells(self, core: Box) -> CellTile | None:
@@ -198,8 +201,9 @@ class _Unit:
                 return None
             count[c] = self._count(loaded, core, core)
             self.timer["standardise"] += time.perf_counter() - start
-            if self.whole and self._samples(c):
-                self._take_spectrum(c, loaded.values, shared)
+            if self.at_once and self._samples(c):
+                self._take_spectrum(c, loaded.values, shared, core)
+        self._keep_spectra()
         self.count += count
         self._add_coarse(sums, core)
         return CellTile(core, memory, sums, squares, marks, shared)
@@ -247,10 +251,11 @@ class _Unit:
             mark_cells(z[c], marks[c])
             self.count[c] += self._count(loaded, core, reach)
             self.timer["standardise"] += time.perf_counter() - start
-            if self.whole and self._samples(c):
+            if self.at_once and self._samples(c):
                 inner = core.relative_to(reach).slices
                 values = None if loaded.values is None else loaded.values[inner]
-                self._take_spectrum(c, values, None if valid is None else valid[inner])
+                self._take_spectrum(c, values, None if valid is None else valid[inner], core)
+        self._keep_spectra()
         if own is None:
             planes = np.zeros((0, 0, 0), np.uint8) if shared is None else shared[None]
         else:
@@ -283,7 +288,7 @@ class _Unit:
     def _channels(self, core: Box, reach: Box) -> Iterator[Loaded]:
         inner = core if self.spec.count else None
         numbers = self.spec.selection.numbers
-        self.spectra.clear()
+        self.fresh.clear()
         return self.loader.channels(reach, numbers, self.timer, inner, as_stored=True, unseen=True)
 
     def _units(self, c: int) -> tuple[float, float]:
@@ -298,16 +303,28 @@ class _Unit:
         return self.sampled is not None and bool(self.sampled[c])
 
     def _take_spectrum(
-        self, c: int, values: NDArray[Any] | None, valid: NDArray[np.uint8] | None
+        self, c: int, values: NDArray[Any] | None, valid: NDArray[np.uint8] | None, box: Box
     ) -> None:
-        assert self.spec.field is not None
+        """What the parts of the block in a box of it add to the spectrum of a channel."""
+        field = self.spec.field
+        assert field is not None
         start = time.perf_counter()
-        # Rows without gaps, so that sums over them have the same bits wherever they come from.
-        x = np.zeros(self.block.shape) if values is None else np.ascontiguousarray(values)
-        arrays = self.spec.field.region(x, valid, 0.0, float(self.statistics.scale[c]))
-        for name, array in arrays.items():
-            self.spectra.setdefault(name, []).append(array.astype(np.float32))
+        scale = float(self.statistics.scale[c])
+        for part in field.parts(self.block.shape):
+            inner = part.shifted(self.block.y0, self.block.x0).relative_to(box)
+            if inner.y0 < 0 or inner.y1 > box.shape[0]:
+                continue
+            # Rows without gaps, so that sums over them have the same bits wherever they come from.
+            x = np.zeros(part.shape) if values is None else values[inner.slices]
+            known = None if valid is None else valid[inner.slices]
+            self.fresh.append((c, field.part(np.ascontiguousarray(x), known, 0.0, scale)))
         self.timer["spectra"] += time.perf_counter() - start
+
+    def _keep_spectra(self) -> None:
+        """Add what was taken of a strip, now that it need not be gone through again."""
+        for c, arrays in self.fresh:
+            add_arrays(self.spectra[c], arrays)
+        self.fresh.clear()
 
     def _add_coarse(self, sums: NDArray[np.float64], core: Box) -> None:
         """Add the cells of a strip to the coarse cells of the block, row by row."""

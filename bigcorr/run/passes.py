@@ -66,6 +66,7 @@ def _regions(
     chosen: NDArray[np.bool_],
     timer: Timer,
     as_stored: bool = False,
+    unseen: bool = False,
 ) -> Iterator[tuple[int, int, NDArray[Any], NDArray[np.uint8] | None]]:
     """The chosen channels of each region in turn: (row, region, values, valid pixels)."""
     for index, region in enumerate(regions):
@@ -73,7 +74,7 @@ def _regions(
         if len(rows) == 0:
             continue
         shared = loader.mask_tile(region)
-        wanted = loader.channels(region, channels[rows], timer, as_stored=as_stored)
+        wanted = loader.channels(region, channels[rows], timer, as_stored=as_stored, unseen=unseen)
         for row, loaded in zip(rows, wanted, strict=True):
             values = np.zeros(region.shape) if loaded.values is None else loaded.values
             yield int(row), index, values, shared if loaded.valid is None else loaded.valid
@@ -108,7 +109,10 @@ def spectra_unit(
     timer: Timer = defaultdict(float)
     sums: Arrays = {}
     as_stored = all(isinstance(spectrum, FieldSpectrum) for spectrum in spectra)
-    for row, _, values, valid in _regions(loader, channels, regions, chosen, timer, as_stored):
+    # Taken about a mean of their own, values that are not finite show in it.
+    unseen = as_stored and all(spectrum.wants_coarse for spectrum in spectra)
+    looks = _regions(loader, channels, regions, chosen, timer, as_stored, unseen)
+    for row, _, values, valid in looks:
         start = time.perf_counter()
         mean, sd = float(statistics.mean[row]), float(statistics.sd[row])
         for spectrum in spectra:

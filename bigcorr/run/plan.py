@@ -19,7 +19,7 @@ from bigcorr.kernels.cells import CELL
 from bigcorr.pairs.lag_spectra import LagSpectrum
 from bigcorr.pairs.measure import Features, Measure, view_of
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection, matrix_tiles
-from bigcorr.pairs.significance import SPECTRUM_REGIONS, SpectrumSpec
+from bigcorr.pairs.significance import SPECTRUM_REGIONS, FieldSpectrum, SpectrumSpec
 from bigcorr.pairs.statistics import PROBES, REGION, WHOLE_PIXELS, RegionSample, probes, thin
 from bigcorr.pairs.summaries import Summary, idle
 from bigcorr.run.loader import TileLoader
@@ -173,7 +173,8 @@ def make_plan(
     fits: list[tuple[int | None, int, int, int]] = []
     needed = unit = 0
     on_the_way = order.field is not None and side == REGION
-    tallest = _tallest(loader, features, side, on_the_way) // CELL
+    field = order.field if on_the_way else None
+    tallest = _tallest(loader, features, side, field) // CELL
     spectrum = sum(spec.nbytes() for spec in spectra) // 2 if on_the_way else 0
     differing = loader.may_miss or (n_shifts > 0 and loader.mask is not None)
     for group in _groups(channels):
@@ -191,9 +192,10 @@ def make_plan(
             # A tile as features of some view see it takes as much again.
             item = (8 if wide_tiles(raster, features) else 4) * (1 + any(map(view_of, features)))
             tile_bytes = _tile_bytes(loader, loaded, side, strip * CELL, room, item, n_shifts > 0)
-            if on_the_way:
-                tile_bytes += SPECTRUM_WORK * side * side
-                tile_bytes += loader.peak_bytes((side, side)) if strip * CELL < side else 0
+            if field is not None:
+                tile_bytes += SPECTRUM_WORK * math.prod(field.region_shape)
+                if not field.in_strips((side, side), strip * CELL):
+                    tile_bytes += loader.peak_bytes((side, side))
             needed = max(2 * unit + work + tile_bytes, region)
             if (allowed is None or needed <= allowed) and unit <= UNIT_BYTES:
                 fits.append((group, strip * CELL, needed, unit))
@@ -222,7 +224,7 @@ def make_plan(
         few = thin(sample.chosen, PROBES)
         regions = _region_reads(loader, probes(sample.regions), few)
     regions += detrend * whole
-    if spectra and not (on_the_way and strip >= side):
+    if spectra and not (field is not None and field.in_strips((side, side), strip)):
         regions += _region_reads(loader, sample.regions, thin(sample.chosen, SPECTRUM_REGIONS))
     summaries = stage_reads(rounds, loader)
     rows = channels if against is None else len(against)
@@ -261,18 +263,19 @@ def _region_reads(loader: TileLoader, regions: tuple[Box, ...], chosen: NDArray[
 
 
 def _tallest(
-    loader: TileLoader, features: tuple[Features, ...], side: int, on_the_way: bool
+    loader: TileLoader, features: tuple[Features, ...], side: int, field: FieldSpectrum | None
 ) -> int:
     """Rows of a block that are worth holding at once: fresh pages for more cost time as well."""
     whole = min(side, -(-loader.raster[0] // CELL) * CELL)
     twice = sum(room_of(features)) + 2 * loader.halo[0]
     if loader.source.resident:
         return min(whole, max(LOW_STRIP, -(-32 * twice // CELL) * CELL))
-    # Spectra are taken of whole blocks; halos are read once for each strip; so are chunks.
+    # Halos are read once for each strip, and so are chunks and what spectra are taken of.
     chunk = loader.source.chunk[0]
-    if on_the_way or twice or chunk % CELL or side % chunk:
+    if twice or chunk % CELL or side % chunk:
         return whole
-    return min(whole, max(chunk, LOW_STRIP))
+    part = 0 if field is None else field.region_shape[0]
+    return min(whole, max(chunk, LOW_STRIP, part))
 
 
 def _groups(channels: int) -> Iterator[int | None]:

@@ -97,9 +97,11 @@ def test_strips_and_planes_change_no_bit(counts, missing):
     plan, whole = run(stack, {"strip": 1024}, **question)
     assert plan.field_on_the_way
     assert plan.side == 1024
-    _, strips = run(stack, {"strip": 96}, **question)
-    for name in whole.data_vars:
-        assert np.array_equal(strips[name], whole[name], equal_nan=True), name
+    # Strips of 512 hold the parts that spectra are taken of, those of 96 rows do not.
+    for rows in (512, 96):
+        _, strips = run(stack, {"strip": rows}, **question)
+        for name in whole.data_vars:
+            assert np.array_equal(strips[name], whole[name], equal_nan=True), name
     if missing == "none":
         # Windows want planes: pearson beside them is the same, whatever its error is made of.
         _, beside = run(stack, measures=["pearson", "ncc"], **question)
@@ -117,6 +119,19 @@ def test_spectra_on_the_way_are_those_of_a_stage_of_their_own(counts):
     # Independent pixels: the error of n of them.
     expected = 1 / np.sqrt(WIDE[0] * WIDE[1])
     assert way["pearson_sd"].values[0, 1] == pytest.approx(expected, rel=0.02)
+
+
+def test_missing_pixels_in_floats_are_missing_to_spectra_of_any_stage():
+    # Blocks of 512: spectra come from a stage of their own, which looks for nothing beforehand.
+    rng = np.random.default_rng(8)
+    stack = rng.normal(size=(3, 2048, 1100)).astype(np.float32)
+    stack[0, 300:420, 100:800] = np.nan
+    plan, sim = run(stack)
+    assert not plan.field_on_the_way
+    sd = sim["pearson_sd"].values
+    missing = 120 * 700
+    assert sd[1, 2] == pytest.approx(1 / np.sqrt(stack[0].size), rel=0.02)
+    assert sd[0, 1] == pytest.approx(1 / np.sqrt(stack[0].size - missing), rel=0.03)
 
 
 def test_a_raster_of_nothing_has_no_error(tmp_path):
