@@ -21,9 +21,9 @@ from bigcorr.kernels.rows import rows_of
 
 Floats = NDArray[np.float64]
 
-SAMPLED = 8
+SAMPLED = 4
 """Columns of a bin that stand for all of them where a sample is enough."""
-ROWS = 128
+ROWS = 512
 """Rows that are transformed at a time."""
 
 _NO_MASK = np.zeros((0, 0), np.uint8)
@@ -52,7 +52,7 @@ class FrequencyBins:
     exact: int = 24
     growth: float = 1.12
 
-    @property
+    @cached_property
     def row_starts(self) -> NDArray[np.intp]:
         """Starts along the first axis after ``fftshift``: negative frequencies, then the others."""
         negative, positive = self.rows // 2, self.rows - self.rows // 2
@@ -63,7 +63,7 @@ class FrequencyBins:
         starts = sorted({0, *(end + 1 for end in ends[1:])}) if ends else []
         return np.array([*starts, *(negative + s for s in up)], dtype=np.intp)
 
-    @property
+    @cached_property
     def column_starts(self) -> NDArray[np.intp]:
         return np.array(_edges(self.columns // 2 + 1, self.exact, self.growth), dtype=np.intp)
 
@@ -87,7 +87,7 @@ class FrequencyBins:
         return self._binned(transform, *self._all)
 
     def sampled_power(self, x: NDArray[Any], offset: float, inverse_scale: float) -> Floats:
-        """`power` of ``(x - offset) * inverse_scale``, from at most eight columns of each bin.
+        """`power` of ``(x - offset) * inverse_scale``, from a few columns of each bin.
 
         The others are never transformed. A bin has many rows, so that little is lost: far less
         than by looking at one region less. x : (rows, columns) of a dtype that `standardise` takes.
@@ -134,12 +134,17 @@ class FrequencyBins:
             start = stop
         return np.array(taken), np.array(ends), np.array(times)
 
+    @cached_property
+    def _row_bins(self) -> NDArray[np.intp]:
+        """The bin of each row, in the order of a transform."""
+        rows = np.searchsorted(self.row_starts, np.arange(self.rows), side="right") - 1
+        return np.fft.ifftshift(rows)
+
     def _binned(
         self, transform: NDArray[np.complexfloating], ends: NDArray[np.intp], times: Floats
     ) -> Floats:
-        rows = np.searchsorted(self.row_starts, np.arange(self.rows), side="right") - 1
         power = np.zeros((len(self.row_starts), transform.shape[1]))
-        _add_power(transform.view(transform.real.dtype), np.fft.ifftshift(rows), power)
+        _add_power(transform.view(transform.real.dtype), self._row_bins, power)
         starts = np.append(0, ends[:-1])
         # Of an empty bin `reduceat` would give the number behind it.
         some = np.flatnonzero(ends > starts)
@@ -150,7 +155,7 @@ class FrequencyBins:
             out[:, columns - 1] += out[:, columns]
         return np.ascontiguousarray(out[:, :columns])
 
-    @property
+    @cached_property
     def counts(self) -> Floats:
         """Frequencies of the whole plane in each bin."""
         return self.sum(np.ones((self.rows, self.columns // 2 + 1)))

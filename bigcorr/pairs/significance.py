@@ -15,12 +15,13 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bigcorr.kernels.cells import pixel_total
+from bigcorr.kernels.cells import pixel_sum
+from bigcorr.kernels.rows import rows_of
 from bigcorr.kernels.spectra import (
     FrequencyBins,
     block_means,
@@ -35,6 +36,8 @@ Arrays = dict[str, Floats]
 
 SPECTRUM_REGIONS = 8
 """Most regions whose spectra are taken for one channel of a large raster."""
+PART_STEP = 512
+"""Pixels from one part of a region to the next, at least: one strip of a block holds it."""
 LAGS = 48
 _CHANNELS = 256
 """Channels whose features are made at a time."""
@@ -114,8 +117,8 @@ class FieldSpectrum:
         """The boxes of a block that are looked at: those of a diagonal, one behind the other."""
         height, width = self.region_shape
         boxes = []
-        for y in range(0, shape[0], height):
-            x = y // height * width
+        for index, y in enumerate(range(0, shape[0], max(height, PART_STEP))):
+            x = index * max(width, PART_STEP)
             x = x if x < shape[1] else max(0, shape[1] - width)
             boxes.append(Box(y, min(y + height, shape[0]), x, min(x + width, shape[1])))
         return boxes
@@ -141,7 +144,9 @@ class FieldSpectrum:
         Values that are not finite are missing; `valid` need not say so of parts of a raster.
         """
         # A block's own mean: lower frequencies than its own come from the coarse raster.
-        local = mean if self.whole else _mean(values)
+        local = mean
+        if not self.whole:
+            local = pixel_sum(*rows_of(values), *values.shape) / max(values.size, 1)
         if not math.isfinite(local):
             there = np.isfinite(values) & (True if valid is None else valid != 0)
             values, valid = np.where(there, values, 0.0), there.astype(np.uint8)
@@ -188,12 +193,6 @@ def add_arrays(total: Arrays, part: Arrays) -> None:
     """Add arrays to those of the same names."""
     for name, array in part.items():
         total[name] = total[name] + array if name in total else array
-
-
-def _mean(pixels: NDArray[Any]) -> float:
-    if pixels.dtype.kind == "u" and pixels.itemsize < 8:
-        return pixel_total(pixels) / pixels.size
-    return float(pixels.mean(dtype=np.float64))
 
 
 def field_variance(

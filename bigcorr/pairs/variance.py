@@ -41,6 +41,8 @@ fields of correlation lengths up to 1/15 of the side stay below, a trend of 5 to
 FEW_REGIONS = 8
 """Regions along a side up to which spectra are taken of parts of them: there the coarse raster has
 cells of 32 pixels, and with it what is as long as a quarter of a part."""
+PART = 400
+"""Side of these parts, of which each region has two."""
 PADDED_PIXELS = 2**18
 """Rasters up to this size are padded for their spectra: lags there are not short beside them."""
 
@@ -52,18 +54,18 @@ def spectra_of(
     whole = raster[0] * raster[1] <= WHOLE_PIXELS
     region = raster if whole else (min(REGION, raster[0]), min(REGION, raster[1]))
     # A blurred field has nothing finer than a part of sigma.
-    part = 8.0 if whole else 2.5
-    decimate = 1 if sigma is None else max(1, int(min(sigma) / part))
+    finest = 8.0 if whole else 2.5
+    decimate = 1 if sigma is None else max(1, int(min(sigma) / finest))
     padded = raster[0] * raster[1] <= PADDED_PIXELS
     field = FieldSpectrum(region, whole, padded, decimate)
     few = not whole and sigma is None and max(raster) <= FEW_REGIONS * REGION
     out: dict[str, SpectrumSpec] = {}
     for measure in measures:
         if isinstance(measure, Pearson):
-            # Of each region two blocks of a quarter: where there are few regions and no blur, whole
-            # ones would be much of the work, and these resolve what the coarse raster does not.
-            half = (min(REGION // 2, raster[0]), min(REGION // 2, raster[1]))
-            out[measure.name] = replace(field, region_shape=half) if few else field
+            # Of each region two parts: where there are few regions and no blur, whole ones would
+            # be much of the work, and these resolve what the coarse raster does not.
+            part = (min(PART, raster[0]), min(PART, raster[1]))
+            out[measure.name] = replace(field, region_shape=part) if few else field
         elif isinstance(measure, (Moran, Lee)):
             squared = isinstance(measure, Lee)
             out[measure.name] = LagSpectrum(field, measure.contiguity, squared)
