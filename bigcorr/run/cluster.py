@@ -168,7 +168,7 @@ class DaskPool:
                 self.client.cancel(list(completed.futures))
                 # Their memory is not ours to keep.
                 with suppress(Exception):
-                    self.client.run(release, wait=False, on_error="ignore")
+                    self.client.run(_release, wait=False, on_error="ignore")
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -191,6 +191,11 @@ class DaskPool:
     def _address(self) -> str:
         scheduler = self.client.scheduler
         return "" if scheduler is None else f" at {scheduler.address}"
+
+
+async def _release() -> None:
+    """`release` as a worker carries it out without being waited for: only coroutines may be."""
+    release()
 
 
 def _call_with_one_blas_thread(function: Callable[..., Any], *args: Any) -> Any:
