@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
+from bigcorr.pairs.measure import Measure
 from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.run.plan import Plan, coarse_side
@@ -31,6 +32,7 @@ def driver_bytes(
     plan: Plan,
     specs: Collection[SpectrumSpec],
     tiles: list[Selection],
+    measures: Collection[Measure],
 ) -> tuple[int, int]:
     """Most bytes of arrays while the tasks of the pair pass run, and while none runs.
 
@@ -38,6 +40,7 @@ def driver_bytes(
     ----------
     specs : what standard errors are made of
     tiles : of the matrix
+    measures : which are made of the sums
     """
     spectra = plan.channels * sum(spec.nbytes() for spec in set(specs)) // 2
     # Sums of blurs that are done are on disk; features of standard errors are kept for each.
@@ -53,7 +56,8 @@ def driver_bytes(
     beside = kept + moments + waiting + 2 * plan.unit_bytes + coarse
     features = kept + spectra + 2 * coarse + bool(side) * 2 * plan.channels * _COARSE_FEATURES
     blocks = max(_block_bytes(tile) for tile in tiles)
-    writing = kept + plan.unit_bytes + _BLOCKS * blocks
+    finishing = [m.finalize_bytes(plan.raster) for m in measures if hasattr(m, "finalize_bytes")]
+    writing = kept + plan.unit_bytes + _BLOCKS * blocks + max(finishing, default=0)
     return beside, max(moments, features, writing)
 
 

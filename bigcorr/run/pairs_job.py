@@ -189,5 +189,5 @@ def plan_for(asked: PairsQuestion, pool: Pool) -> Plan:
         asked.n_shifts,
         asked.detrend != "none",
     )
-    driver = driver_bytes(plan, specs.values(), asked.tiles(plan.group))
+    driver = driver_bytes(plan, specs.values(), asked.tiles(plan.group), asked.measures)
     return replace(plan, processes=getattr(pool, "processes", 0), driver_bytes=driver)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,9 @@ def main(names: list[str]) -> int:
         }
         for name, (kind, what) in JOBS.items():
             if names and name not in names:
+                continue
+            if name.startswith("emd") and find_spec("ot") is None:
+                print(f"{name:20}skipped: needs POT")
                 continue
             # Kernels are compiled before anything is measured.
             if not quick:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from bigcorr.measures import MEASURES
+from bigcorr.measures import EMD, MEASURES
+from bigcorr.pairs.selection import matrix_tiles
 from bigcorr.run.cluster import ThreadPool
+from bigcorr.run.driver_memory import driver_bytes
 from bigcorr.run.memory import DRIVER_BYTES, FILL, PROCESS_BYTES, MiB, Projection, task_room
 from bigcorr.run.pairs_job import plan_for, run_pairs
 from bigcorr.run.question import ask
@@ -84,6 +86,9 @@ def test_the_driver_of_many_channels_is_in_the_plan(stacks: dict[str, Path]) -> 
     )
     # The numbers of standard errors and the matrices: 600 x 600 of 8 bytes, several at a time.
     assert max(many.driver_bytes) > max(few.driver_bytes) + 8 * 600**2 * 8
+    # A thousand cells to a thousand cells, all at once.
+    exact = driver_bytes(few, (), matrix_tiles(2, [0]), [EMD()])
+    assert max(exact) > 100 * 1024**2
     told = run_pairs(stacks["many"], "r.zarr", measures=["pearson"], plan_only=True, threads=1)
     assert "what puts them together holds" in dict(told["plan"])
     assert told["projected_peak_bytes"] >= told["projected_bytes"]
