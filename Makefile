@@ -3,6 +3,7 @@
 # make faults harm done to jobs, each run again to the same bytes, in a table (some minutes)
 # make fuzz   spoiled inputs by the thousand, none of which may do more than be refused
 #             (make fuzz N=20000 SEED=0; some minutes)
+# make memory what operators and measures take, beside what was projected, in a table (half an hour)
 # make bench  the maps beside other libraries, in one table (some minutes)
 # All make and fill .venv by themselves; a second call finds it ready.
 
@@ -14,7 +15,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 DEMO_OUTPUT ?= demo-output
 
-.PHONY: demo test acceptance lint format bench faults fuzz clean
+.PHONY: demo test acceptance lint format bench faults fuzz memory clean
 .DEFAULT_GOAL := test
 
 $(READY): pyproject.toml
@@ -47,6 +48,9 @@ bench: $(READY)
 
 faults: $(READY)
 	$(BIN)/python tests/faults/campaign.py
+
+memory: $(READY)
+	$(BIN)/python tests/memory/peaks.py
 
 N ?= 20000
 SEED ?= 0

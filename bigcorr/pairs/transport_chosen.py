@@ -32,6 +32,8 @@ TOLERANCE = 1e-7
 """Of the mass that Sinkhorn's steps leave in the wrong place."""
 MOST_STEPS = 10_000
 SIMPLEX_STEPS = 10_000_000
+_SIMPLEX_BYTES = 110
+"""Bytes of each move from a cell to a cell, while one pair is solved exactly."""
 CHUNK = 64
 """Channels whose masses are held at once."""
 
@@ -82,6 +84,10 @@ class _Chosen:
 
     def check(self, shape: tuple[int, int]) -> None:
         """Fits every raster."""
+
+    def finalize_bytes(self, raster: tuple[int, int]) -> int:
+        """Most bytes that `finalize` holds beside the masses and the matrix."""
+        return 0
 
     def _cost(self, found: Masses) -> Callable[[Matrix, Matrix], float]:
         """The mean squared distance by which one grid of masses is moved to another."""
@@ -212,6 +218,11 @@ class EMD(_Chosen):
                 "measure emd: needs the package POT, which is not installed: pip install "
                 '"bigcorr[ot]", or take sinkhorn'
             )
+
+    def finalize_bytes(self, raster: tuple[int, int]) -> int:
+        # Every cell to every cell, in as many threads as there are processors.
+        cells = self.grid * -(-self.grid * min(raster) // max(raster))
+        return _SIMPLEX_BYTES * cells**2 * (os.cpu_count() or 1)
 
     def _cost(self, found: Masses) -> Callable[[Matrix, Matrix], float]:
         import ot

@@ -89,15 +89,16 @@ def _to_the_pixel(search: Search, shift: Shape) -> tuple[Shape, float]:
         side = boxes[0].shape
         tasks = [(pair, box, shift, masked, sigma) for box in boxes]
         if masked:
-            sums = [part for part in each(search.pool, _all_lags, tasks) if part is not None]
-            if not sums:
+            total: MaskedSums | None = None
+            for part in each(search.pool, _all_lags, tasks):
+                # 128 bytes a pixel of a tile each: they are added up as they come.
+                if part is not None:
+                    total = part if total is None else total.plus(part)
+            if total is None:
                 raise InputError(
                     "moving: got an image that has no known pixels in common with reference after "
                     f"a shift of {shift}, takes one that overlaps it"
                 )
-            total = sums[0]
-            for part in sums[1:]:
-                total = total.plus(part)
             size = total.number.shape
             found = total.correlation(_LEAST_SHARE * float(total.number.max()))
             y, x = np.unravel_index(int(found.argmax()), size)

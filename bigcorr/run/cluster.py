@@ -34,6 +34,9 @@ THREAD_ENVIRONMENT = {
     # them in again (dask's own default gives every page back at once).
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
+    # One heap: each thread of a decoder's would keep freed pages in a heap of its own, and what a
+    # worker takes would grow with the number of tasks.
+    "MALLOC_ARENA_MAX": "1",
 }
 
 
@@ -46,6 +49,8 @@ class Pool(Protocol):
 
     slots: int
     """Tasks that run at the same time."""
+    processes: int
+    """Worker processes; 0: tasks run in threads of this one."""
     dashboard: str | None
     """Address of the Dask dashboard, where there is one."""
     memory_limit: int | None
@@ -64,6 +69,7 @@ class ThreadPool:
     """Threads of this process. Kernels release the GIL; nothing is ever pickled."""
 
     dashboard: str | None = None
+    processes = 0
 
     def __init__(self, threads: int, memory_limit: int | None = None) -> None:
         self.slots = threads
@@ -104,6 +110,7 @@ class DaskPool:
     def __init__(self, client: Client, description: str | None = None) -> None:
         self.client = client
         self.slots = sum(client.nthreads().values()) or 1
+        self.processes = len(client.nthreads()) or 1
         workers = client.scheduler_info()["workers"].values()
         limits = [w["memory_limit"] // max(w["nthreads"], 1) for w in workers if w["memory_limit"]]
         self.memory_limit = min(limits) if limits else None
@@ -161,7 +168,7 @@ class DaskPool:
                 self.client.cancel(list(completed.futures))
                 # Their memory is not ours to keep.
                 with suppress(Exception):
-                    self.client.run(release, wait=False, on_error="ignore")
+                    self.client.run(_release, wait=False, on_error="ignore")
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -184,6 +191,11 @@ class DaskPool:
     def _address(self) -> str:
         scheduler = self.client.scheduler
         return "" if scheduler is None else f" at {scheduler.address}"
+
+
+async def _release() -> None:
+    """`release` as a worker carries it out without being waited for: only coroutines may be."""
+    release()
 
 
 def _call_with_one_blas_thread(function: Callable[..., Any], *args: Any) -> Any:

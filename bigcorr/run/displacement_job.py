@@ -20,7 +20,6 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from bigcorr.errors import InputError
 from bigcorr.motion.api import check_inconsistency, open_pair
 from bigcorr.motion.grids import Flow, found_flow
 from bigcorr.motion.plan import Pass, Search, plan_search
@@ -40,7 +39,7 @@ from bigcorr.raster.writer import ShardWriter, Unit
 from bigcorr.retry import in_words, telling
 from bigcorr.run.cluster import Pool, open_pool
 from bigcorr.run.displacement_facts import facts_of, refuse_other_run
-from bigcorr.run.map_job import PROCESS_BYTES
+from bigcorr.run.memory import Projection, task_room, too_little_memory
 from bigcorr.run.progress import SILENT, Progress
 from bigcorr.tiles import Box, Shape, grid
 
@@ -107,7 +106,8 @@ def run_displacement(
     -------
     dict
         What was done: ``shape`` (nodes), ``windows``, ``valid`` (nodes with a vector), ``units``
-        and ``units_done_before``, ``seconds``, ``projected_bytes`` of a task, ``slots``.
+        and ``units_done_before``, ``seconds``, ``projected_bytes`` of a task,
+        ``projected_peak_bytes`` of all processes, ``slots``.
 
     Raises
     ------
@@ -193,6 +193,7 @@ class _Run:
             "units": self.units,
             "units_done_before": self.done_before,
             "projected_bytes": self.fit[1],
+            "projected_peak_bytes": Projection.on(self.pool, self.fit[1]).peak_bytes,
             "slots": self.pool.slots,
             "dashboard": self.pool.dashboard,
         }
@@ -337,13 +338,9 @@ def _finish(
 def _fit(pair: Pair, search: Search, pool: Pool) -> tuple[int, int]:
     """Pixels that are searched at a time so that it fits the memory, and the bytes of a task."""
     reach = float(sum(spec.search * spec.scale for spec in search.passes[:-1]))
-    needed = 0
+    needed, allowed = 0, task_room(pool.memory_limit)
     for part in PARTS:
         needed = max(task_bytes(pair, spec, search, reach, part) for spec in search.passes)
-        if pool.memory_limit is None or needed + PROCESS_BYTES <= pool.memory_limit:
+        if allowed is None or needed <= allowed:
             return part, needed
-    raise InputError(
-        f"memory: a task needs {(needed + PROCESS_BYTES) / 2**20:,.0f} MiB "
-        f"({PROCESS_BYTES / 2**20:,.0f} of them for the process) and may use "
-        f"{(pool.memory_limit or 0) / 2**20:,.0f}: takes more memory or fewer workers"
-    )
+    raise too_little_memory(needed, pool.memory_limit, "takes more memory or fewer workers")

@@ -47,6 +47,12 @@ class LazyPool:
         return self._started().slots
 
     @property
+    def processes(self) -> int:
+        if self._cluster == "local" and self._pool is None:
+            return self._workers
+        return self._started().processes
+
+    @property
     def memory_limit(self) -> int | None:
         if self._cluster != "local" or self._pool is not None:
             return self._started().memory_limit

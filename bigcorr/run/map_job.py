@@ -44,6 +44,7 @@ from bigcorr.raster.store import CHUNK, SHARD, partial_path, remove
 from bigcorr.raster.writer import ShardWriter, Unit
 from bigcorr.retry import in_words, telling
 from bigcorr.run.cluster import Pool, open_pool
+from bigcorr.run.memory import Projection, task_room, too_little_memory
 from bigcorr.run.progress import SILENT, Progress
 from bigcorr.run.worker_memory import DeadWorkerError
 from bigcorr.tiles import Box, Shape, grid
@@ -53,10 +54,6 @@ if TYPE_CHECKING:
 
 READ_SIDES = (2048, 1024, 512, 256)
 """Sides of the boxes that a shard may be read in; the largest that fits the memory is taken."""
-
-PROCESS_BYTES = 320 * 2**20
-"""What a process with the libraries loaded takes before it has read a pixel."""
-
 
 Mapped = Operator | GaussianBlurs | Distant
 """What a run carries out."""
@@ -107,7 +104,8 @@ def run_map(
     -------
     dict
         What was done: ``shape``, ``dtype``, ``units`` and ``units_done_before``, ``seconds``,
-        ``projected_bytes`` of a task, ``read_side``, ``slots``, ``dashboard``.
+        ``projected_bytes`` of a task, ``projected_peak_bytes`` of all processes, ``read_side``,
+        ``slots``, ``dashboard``.
 
     Raises
     ------
@@ -161,6 +159,7 @@ def run_map(
                 if pool.dashboard:
                     progress.note(f"dashboard: {pool.dashboard}")
                 side, projected = _fit(op, opened, writer, pool.memory_limit)
+                memory_of = Projection.on(pool, projected)
                 job = _Job(op, opened, declared, _offsets(op, opened, declared), writer, side)
                 progress(op.name, units - len(pending), units)
                 tasks = ((job, unit) for unit in pending)
@@ -169,10 +168,10 @@ def run_map(
                         progress(op.name, units - len(pending) + done, units)
                 except DeadWorkerError as error:
                     where = f"the shard of {in_words(_box_of(job, pending[error.index]))}"
-                    whole = PROCESS_BYTES + projected
-                    raise error.told(where, whole) from error
+                    raise error.told(where, memory_of.worker_bytes) from error
                 summary |= {
                     "projected_bytes": projected,
+                    "projected_peak_bytes": memory_of.peak_bytes,
                     "read_side": side,
                     "slots": pool.slots,
                     "dashboard": pool.dashboard,
@@ -423,16 +422,12 @@ def _fit(
     shard = min(writer.shards[-1], shape[1]) * min(writer.shards[-2], shape[0])
     shard *= math.prod(writer.shards[:-2])
     dtypes = [source.dtype for source in sources]
-    needed = 0
+    needed, allowed = 0, task_room(limit)
     for side in READ_SIDES:
         needed = _task_bytes(op, dtypes, (min(side, shape[0]), min(side, shape[1])), shard)
-        if limit is None or needed + PROCESS_BYTES <= limit:
+        if allowed is None or needed <= allowed:
             return side, needed
-    raise InputError(
-        f"memory: a task needs {(needed + PROCESS_BYTES) / 2**20:,.0f} MiB "
-        f"({PROCESS_BYTES / 2**20:,.0f} of them for the process) and may use "
-        f"{(limit or 0) / 2**20:,.0f}: takes more memory, fewer workers or a smaller shard"
-    )
+    raise too_little_memory(needed, limit, "takes more memory, fewer workers or a smaller shard")
 
 
 def _task_bytes(op: Mapped, dtypes: Sequence[Any], read: Shape, shard: int) -> int:

@@ -22,6 +22,7 @@ from bigcorr.run.blur_job import one_blur
 from bigcorr.run.channel_stages import sample_of
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import Pool, open_pool
+from bigcorr.run.driver_memory import driver_bytes
 from bigcorr.run.order import order_of
 from bigcorr.run.plan import Plan, make_plan
 from bigcorr.run.progress import SILENT, Progress
@@ -96,7 +97,11 @@ def run_pairs(
             return {"output": str(out), "done_before": True, "channels": job["channels"]}
         plan = plan_for(asked, pool)
         if plan_only:
-            return {"plan": plan.rows(), "projected_bytes": plan.worker_bytes}
+            return {
+                "plan": plan.rows(),
+                "projected_bytes": plan.worker_bytes,
+                "projected_peak_bytes": plan.peak_bytes,
+            }
         checkpoint.begin(job, resume)
         with telling_projection(plan.worker_bytes):
             result = compute(asked, plan, pool, checkpoint, progress)
@@ -112,6 +117,7 @@ def run_pairs(
         "units": result.attrs["units"],
         "units_found_done": result.attrs["units_found_done"],
         "projected_bytes": plan.worker_bytes,
+        "projected_peak_bytes": plan.peak_bytes,
         "timings": result.attrs["timings"],
         "warnings": result.attrs["warnings"],
         "seconds": round(time.monotonic() - started, 3),
@@ -165,7 +171,7 @@ def compute(
 def plan_for(asked: PairsQuestion, pool: Pool) -> Plan:
     widest = max((asked.loader(sigma) for sigma in asked.sigmas), key=lambda x: x.halo)
     specs = spectra_of(asked.measures, widest.raster, widest.sigma) if asked.analytic else {}
-    return make_plan(
+    plan = make_plan(
         widest,
         asked.features(),
         len(asked.measures),
@@ -183,3 +189,5 @@ def plan_for(asked: PairsQuestion, pool: Pool) -> Plan:
         asked.n_shifts,
         asked.detrend != "none",
     )
+    driver = driver_bytes(plan, specs.values(), asked.tiles(plan.group), asked.measures)
+    return replace(plan, processes=getattr(pool, "processes", 0), driver_bytes=driver)

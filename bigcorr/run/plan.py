@@ -23,6 +23,8 @@ from bigcorr.pairs.significance import SPECTRUM_REGIONS, FieldSpectrum, Spectrum
 from bigcorr.pairs.statistics import PROBES, REGION, WHOLE_PIXELS, RegionSample, probes, thin
 from bigcorr.pairs.summaries import Summary, idle
 from bigcorr.run.loader import TileLoader
+from bigcorr.run.memory import FILL, PROCESS_BYTES, MiB, Projection, task_room
+from bigcorr.run.memory import mebibytes as _mebibytes
 from bigcorr.run.order import Order
 from bigcorr.run.pair_pass import room_of
 from bigcorr.run.results import SIDE
@@ -30,11 +32,6 @@ from bigcorr.run.shift_stage import moment_bytes
 from bigcorr.run.summaries import stage_bytes, stage_reads, unit_bytes
 from bigcorr.tiles import Box, Shape, grid
 
-PROCESS_BYTES = 400 * 2**20
-"""What a worker process with the libraries and kernels loaded takes beside its tiles."""
-FILL = 0.75
-"""Part of a worker's limit that a plan may fill: dask pauses a worker at 0.8 of it."""
-MiB = 2**20
 WIDE_PIXELS = 2**18
 """Rasters up to this size are worked through in float64."""
 UNIT_BYTES = 512 * MiB
@@ -94,6 +91,9 @@ class Plan:
     sigmas: int
     n_shifts: int = 0
     field_on_the_way: bool = False
+    processes: int = 0
+    driver_bytes: tuple[int, int] = (0, 0)
+    """Arrays of the process that puts the run together, while tasks run and while none does."""
 
     @property
     def blocks(self) -> list[Box]:
@@ -103,6 +103,13 @@ class Plan:
     def worker_bytes(self) -> int:
         """Projected peak of one worker process with one thread."""
         return PROCESS_BYTES + self.task_bytes
+
+    @property
+    def peak_bytes(self) -> int:
+        """Projected peak of all processes together."""
+        return Projection(
+            self.task_bytes, self.slots, self.processes, *self.driver_bytes
+        ).peak_bytes
 
     def rows(self) -> list[tuple[str, str]]:
         """The plan as a table of (what, how much)."""
@@ -130,6 +137,8 @@ class Plan:
             ("projected peak of a worker", _mebibytes(self.worker_bytes)),
             ("memory limit of a slot", limit),
             ("tasks at a time", str(self.slots)),
+            ("what puts them together holds", _mebibytes(max(self.driver_bytes))),
+            ("projected peak of all processes", _mebibytes(self.peak_bytes)),
             ("checkpoint, a unit", _mebibytes(self.unit_bytes)),
             ("result", _mebibytes(self.result_bytes)),
         ]
@@ -167,8 +176,7 @@ def make_plan(
     """
     raster = loader.raster
     side = block_side(raster, channels)
-    # The libraries take their part of a worker's limit, whoever started it.
-    allowed = None if memory_limit is None else int(FILL * memory_limit) - PROCESS_BYTES
+    allowed = task_room(memory_limit)
     region = max(_region_bytes(loader, sample, spectra), stage_bytes(rounds, loader))
     fits: list[tuple[int | None, int, int, int]] = []
     needed = unit = 0
@@ -346,7 +354,3 @@ def _region_bytes(
     work = 24 * box.size + (SPECTRUM_WORK * box.size if spectra else 0)
     work += 48 * box.size if any(isinstance(spec, LagSpectrum) for spec in spectra) else 0
     return 2 * unit + work + loader.peak_bytes(box.shape)
-
-
-def _mebibytes(value: int) -> str:
-    return f"{value / MiB:,.0f} MiB" if value >= 10 * MiB else f"{value / MiB:.1f} MiB"

@@ -20,8 +20,11 @@ from bigcorr.operators_registered import Registered
 from bigcorr.raster.source import as_source
 from bigcorr.raster.store import partial_path
 from bigcorr.registration.images import open_pair
+from bigcorr.registration.projection import registration_bytes
 from bigcorr.registration.register import register_pair
+from bigcorr.run.cluster import ThreadPool, processors
 from bigcorr.run.map_job import run_map
+from bigcorr.run.memory import Projection
 from bigcorr.run.progress import SILENT, Progress
 
 
@@ -69,11 +72,15 @@ def run_registered_map(
         "nodata": nodata,
     }
     found = _earlier(Path(out_path), asked) if resume else None
+    registering = 0
     if found is None:
         progress.note("registering the pair")
         pair = open_pair(opened[0], opened[1], nodata)
         pool = cluster if hasattr(cluster, "imap") else None
         found = register_pair(pair, model=model, pool=pool).summary() | {"asked": asked}
+        task, held = registration_bytes(pair)
+        taken = Projection.on(pool or ThreadPool(processors()), task, beside=held)
+        registering = taken.peak_bytes
     else:
         progress.note("the pair was registered by an earlier run")
     move: Shift | Affine
@@ -94,6 +101,8 @@ def run_registered_map(
         attrs={"registration": _told(found)},
         **options,
     )
+    if "projected_peak_bytes" in summary:
+        summary["projected_peak_bytes"] = max(summary["projected_peak_bytes"], registering)
     return {**summary, "registration": {k: v for k, v in found.items() if k != "asked"}}
 
 

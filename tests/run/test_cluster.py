@@ -8,7 +8,9 @@ import time
 import pytest
 
 from bigcorr.errors import InputError, MissingFileError
+from bigcorr.run import workspace
 from bigcorr.run.cluster import DaskPool, ThreadPool, connect, open_pool, parse_memory
+from bigcorr.run.workspace import tile_memory
 
 
 def square(x):
@@ -44,6 +46,27 @@ def test_never_more_in_flight_than_the_window():
 def test_a_failing_task_raises_its_own_error():
     with pytest.raises(InputError, match="no 3"):
         list(ThreadPool(2).imap(fail, [(3,)]))
+
+
+def keep_a_tile(x):
+    tile_memory((10, 10), "f4", "test")
+    return x
+
+
+def test_workers_drop_the_tiles_that_their_threads_keep():
+    from distributed import Client
+
+    with Client(
+        processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None
+    ) as client:
+        done = DaskPool(client).imap(keep_a_tile, [(1,)])
+        assert next(done) == (0, 1)
+        assert workspace._kept
+        assert list(done) == []
+        until = time.monotonic() + 30
+        while workspace._kept:
+            assert time.monotonic() < until
+            time.sleep(0.01)
 
 
 def test_library_calls_use_the_active_client_and_leave_it_open():

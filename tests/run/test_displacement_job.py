@@ -18,6 +18,7 @@ from bigcorr.raster.writer import ShardWriter
 from bigcorr.run import displacement_job
 from bigcorr.run.cluster import ThreadPool
 from bigcorr.run.displacement_job import run_displacement
+from bigcorr.run.memory import FILL, PROCESS_BYTES
 
 SEVERAL = {"window": 12, "search": 4, "step": 6, "passes": 2}
 
@@ -150,7 +151,7 @@ def test_an_output_of_another_run_is_refused_or_replaced(pair: list[str], tmp_pa
 def test_neither_the_memory_nor_the_threads_change_a_bit(pair: list[str], tmp_path: Path) -> None:
     options = {"window": 64, "search": 16, "step": 2}
     roomy = run_displacement(*pair, tmp_path / "1.zarr", cluster=ThreadPool(1), **options)
-    limit = roomy["projected_bytes"] - 1 + displacement_job.PROCESS_BYTES
+    limit = int((roomy["projected_bytes"] - 1 + PROCESS_BYTES) / FILL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(displacement_job, "PARTS", (512, 8))
         pool = ThreadPool(3, limit)

@@ -21,6 +21,7 @@ from bigcorr.raster.writer import ShardWriter
 from bigcorr.run import map_job
 from bigcorr.run.cluster import ThreadPool
 from bigcorr.run.map_job import run_map
+from bigcorr.run.memory import PROCESS_BYTES
 
 SMALL = {"chunk": 32, "shard": 64}
 
@@ -134,7 +135,7 @@ def test_neither_the_memory_nor_the_workers_change_a_bit(
     run_map(NCC(7), pair, tmp_path / "one.zarr", cluster=ThreadPool(1), chunk=64, shard=128)
     monkeypatch.setattr(map_job, "READ_SIDES", (2048, 50, 20))
     needed = map_job._task_bytes(NCC(7), ["float32"] * 2, (50, 50), 128 * 128)
-    limit = needed + map_job.PROCESS_BYTES
+    limit = -(-(needed + PROCESS_BYTES) * 100 // 75)
     summary = run_map(
         NCC(7), pair, tmp_path / "two.zarr", cluster=ThreadPool(3, limit), chunk=64, shard=128
     )
@@ -267,7 +268,9 @@ def test_rasters_that_do_not_fit_are_refused_before_anything_is_written(
 
 
 def test_too_little_memory_is_refused_with_the_numbers(pair: list[str], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"memory: a task needs \d+ MiB .* may use 200"):
+    with pytest.raises(
+        InputError, match=r"memory: a task needs \d+ MiB .* limit of 200 MiB is 150 MiB"
+    ):
         run_map(NCC(7), pair, tmp_path / "o.zarr", workers=1, memory="200MiB")
     shutil.rmtree(tmp_path / "o.zarr.partial", ignore_errors=True)
 
