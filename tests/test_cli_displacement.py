@@ -52,3 +52,11 @@ def test_bad_input_is_one_line(pair: Path) -> None:
         )
         refused(done, says)
     assert not (pair / "o.zarr").exists()
+
+
+def test_a_displacement_is_reported(pair: Path) -> None:
+    bigcorr("displacement", "a.npy", "b.npy", "-o", "o.zarr", *ONE_PROCESS, cwd=pair)
+    done = bigcorr("report", "o.zarr", "-o", "r.html", cwd=pair)
+    assert done.returncode == 0, done.stderr
+    assert "What moved from a.npy to b.npy" in (pair / "r.html").read_text(encoding="utf-8")
+    refused(bigcorr("report", "o.zarr", "-o", "r.html", "--by", "ncc", cwd=pair), "by: got")

@@ -506,11 +506,17 @@ def clusters(
 
 @command()
 def report(
-    result: Annotated[str, typer.Argument(help="What `pairs` wrote.", metavar="RESULT.zarr")],
+    result: Annotated[
+        str, typer.Argument(help="What `pairs` or `displacement` wrote.", metavar="RESULT.zarr")
+    ],
     output: options.Output,
     by: Annotated[str | None, typer.Option(help="The measure; the first, if not given.")] = None,
     stack: Annotated[
-        str | None, typer.Option(help="The stack, if it moved since.", show_default="as recorded")
+        str | None,
+        typer.Option(
+            help="The stack, or the reference of a displacement, if it moved since.",
+            show_default="as recorded",
+        ),
     ] = None,
 ) -> Fields:
     """Write a result as one HTML file that needs no network."""
