@@ -381,6 +381,15 @@ def displacement(
         float | None,
         typer.Option(help="Search back as well; leave out what misses by more pixels."),
     ] = None,
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            help="Start from a vector (what is at (y, x) in A is at (y + DY, x + DX) in B), an "
+            "earlier displacement, or what `register --json` printed: its shift is what to apply "
+            "to B, so the start is minus that.",
+            metavar="DY,DX|STORE.zarr|FILE.json",
+        ),
+    ] = None,
     nodata: options.NoData = None,
 ) -> Fields:
     """Find where each part of an image lies in another, to a fraction of a pixel."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bigcorr.errors import InputError, MissingFileError
 from bigcorr.motion.stored import displacement_at, facts_of_found
+from bigcorr.raster.damaged import naming_damage
 from bigcorr.raster.whole_file import whole_file
 from bigcorr.report.motion import Nodes, common_motion, in_a_sentence, kept_nodes, numbers_of
 from bigcorr.report.svg import figure_svg
@@ -70,7 +71,8 @@ def write_displacement_report(
             "`bigcorr displacement` wrote, or what bigcorr.displacement returned"
         )
     facts = facts_of_found(found)
-    nodes = kept_nodes(found)
+    with naming_damage(found):
+        nodes = kept_nodes(found)
     source, absent = _find_reference(nodes, facts, reference)
     page = _page(nodes, facts, source, absent)
     with whole_file(path) as temporary:
