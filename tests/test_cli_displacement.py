@@ -77,3 +77,20 @@ def test_a_start_is_taken_from_a_vector_and_from_what_register_printed(pair: Pat
         assert done.returncode == 0, done.stderr
         with xr.open_zarr(pair / output) as found:
             assert np.array_equal(found.dy, expected.dy, equal_nan=True)
+
+
+def test_info_and_check_know_a_displacement(pair: Path) -> None:
+    given = ["--search", "4", "--step", "6", "--passes", "24,12", "--initial", "1,-2"]
+    bigcorr("displacement", "a.npy", "b.npy", "-o", "o.zarr", *given, *ONE_PROCESS, cwd=pair)
+    told = json.loads(bigcorr("info", "o.zarr", "--json", cwd=pair).stdout)
+    with xr.open_zarr(pair / "o.zarr") as found:
+        assert told["nodes"] == list(found.dy.shape)
+        assert told["valid"] == int(np.isfinite(found.dy).sum())
+    assert (told["kind"], told["windows"], told["step"]) == ("displacement", [24, 12], 6)
+    assert told["initial"] == "(1, -2)"
+    assert told["variables"] == ["dy", "dx", "score", "peak_ratio"]
+    shown = bigcorr("info", "o.zarr", cwd=pair).stdout
+    assert f"{told['valid']:,} of {15 * 17} nodes" in shown
+    assert "a.npy" in shown
+    assert "(1, -2)" in shown
+    assert "displacement, finished" in bigcorr("check", "o.zarr", cwd=pair).stdout

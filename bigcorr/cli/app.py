@@ -145,7 +145,9 @@ def ingest(
 
 @command()
 def info(
-    path: Annotated[str, typer.Argument(help="A raster, a stack, a map or a result.")],
+    path: Annotated[
+        str, typer.Argument(help="A raster, a stack, a map, a displacement or a result.")
+    ],
 ) -> Fields:
     """Say what a file or store holds."""
     return locals()
