@@ -20,7 +20,7 @@ from bigcorr.tiles import Shape
 REACH = 1.5
 """How far a fine grid looks from zero shift, in pixels."""
 
-_MOST_EXPONENT = 250
+_MOST_EXPONENT = 480
 """Of the powers of two that tiles are scaled by: squares of two of them are still finite."""
 
 
