@@ -202,6 +202,8 @@ def fine_peak(fine: NDArray[np.float64], upsample: int) -> tuple[float, float, b
 def quadratic_step(near: NDArray[np.float64]) -> tuple[float, float]:
     """From the middle of 3 x 3 values to the maximum of the quadratic that fits them best, at most
     one step along each axis; none where they have no maximum."""
+    near = near - near[1, 1]
+    near /= max(float(np.abs(near).max()), np.finfo(np.float64).tiny)  # products stay finite
     rows, columns = near.sum(axis=1), near.sum(axis=0)
     gy, gx = (rows[2] - rows[0]) / 6, (columns[2] - columns[0]) / 6
     hyy = (rows[0] - 2 * rows[1] + rows[2]) / 3
