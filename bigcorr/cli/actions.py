@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bigcorr.cli import tables
 from bigcorr.cli.results import measures_in, open_result
+from bigcorr.errors import InputError
 from bigcorr.jobs import COMMANDS, Settings, Step, build, load_job, models
 from bigcorr.raster.lock import force_unlock
 from bigcorr.run.peak import PeakMemory
@@ -415,7 +416,16 @@ def _check(path: str, progress: Progress) -> Outcome:
 
 
 def _report(step: models.Report, run: Run) -> Outcome:
+    from bigcorr.motion.stored import displacement_at
     from bigcorr.report import write_report
+
+    if (moved := displacement_at(step.result)) is not None:
+        from bigcorr.report.displacement import write_displacement_report
+
+        if step.by is not None:
+            raise InputError("by: got a measure, takes none for a displacement")
+        write_displacement_report(moved, step.output, reference=step.stack)
+        return Outcome({"output": step.output}, [step.output])
 
     with open_result(step.result) as result:
         write_report(result, step.output, source=step.stack, by=step.by)

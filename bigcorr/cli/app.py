@@ -145,7 +145,9 @@ def ingest(
 
 @command()
 def info(
-    path: Annotated[str, typer.Argument(help="A raster, a stack, a map or a result.")],
+    path: Annotated[
+        str, typer.Argument(help="A raster, a stack, a map, a displacement or a result.")
+    ],
 ) -> Fields:
     """Say what a file or store holds."""
     return locals()
@@ -381,6 +383,15 @@ def displacement(
         float | None,
         typer.Option(help="Search back as well; leave out what misses by more pixels."),
     ] = None,
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            help="Start from a vector (what is at (y, x) in A is at (y + DY, x + DX) in B), an "
+            "earlier displacement, or what `register --json` printed: its shift is what to apply "
+            "to B, so the start is minus that.",
+            metavar="DY,DX|STORE.zarr|FILE.json",
+        ),
+    ] = None,
     nodata: options.NoData = None,
 ) -> Fields:
     """Find where each part of an image lies in another, to a fraction of a pixel."""
@@ -506,11 +517,17 @@ def clusters(
 
 @command()
 def report(
-    result: Annotated[str, typer.Argument(help="What `pairs` wrote.", metavar="RESULT.zarr")],
+    result: Annotated[
+        str, typer.Argument(help="What `pairs` or `displacement` wrote.", metavar="RESULT.zarr")
+    ],
     output: options.Output,
     by: Annotated[str | None, typer.Option(help="The measure; the first, if not given.")] = None,
     stack: Annotated[
-        str | None, typer.Option(help="The stack, if it moved since.", show_default="as recorded")
+        str | None,
+        typer.Option(
+            help="The stack, or the reference of a displacement, if it moved since.",
+            show_default="as recorded",
+        ),
     ] = None,
 ) -> Fields:
     """Write a result as one HTML file that needs no network."""

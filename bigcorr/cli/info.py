@@ -1,4 +1,7 @@
-"""``bigcorr info``: what a raster, a stack, a map or a result holds, from its metadata alone."""
+"""``bigcorr info``: what a raster, a stack, a map, a result or a displacement holds.
+
+Its metadata tell it, no pixel is read.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,11 @@ def describe(path: str) -> tuple[dict[str, Any], list[Any]]:
     result = result_at(path)
     if result is not None:
         return _describe_result(path, result)
+    from bigcorr.motion.stored import displacement_at
+
+    moved = displacement_at(path)
+    if moved is not None:
+        return _describe_displacement(path, moved)
     from bigcorr.raster.source import open_source
 
     return _describe_raster(path, open_source(path))
@@ -55,6 +63,52 @@ def _describe_result(path: str, result: xr.Dataset) -> tuple[dict[str, Any], lis
     ]
     header = ("measure", "kind", "significance", "parameters")
     return facts, [tables.facts(head), "", tables.grid(header, rows, left=header)]
+
+
+def _describe_displacement(path: str, moved: xr.Dataset) -> tuple[dict[str, Any], list[Any]]:
+    """A grid of vectors: how many, how they were searched, in which units they may be told."""
+    from bigcorr.motion.result import MEANINGS
+    from bigcorr.motion.stored import facts_of_found
+
+    about = facts_of_found(moved)
+    facts: dict[str, Any] = {"path": path, "kind": "displacement", **about}
+    facts["variables"] = [name for name in MEANINGS if name in moved]
+    rows, columns = about["nodes"]
+    found = None
+    if about["valid"] is not None:
+        found = f"{about['valid']:,} of {rows * columns:,} nodes"
+    size = about["pixel_size"]
+    images = about["sources"] or [None, None]
+    places = [
+        None if values.size == 0 else f"{values[0]:g} to {values[-1]:g}"
+        for values in (moved["y"].values, moved["x"].values)
+    ]
+    head = {
+        "displacement": path,
+        "reference": images[0],
+        "moving": images[1],
+        "nodes": f"({rows}, {columns})  (y, x)",
+        "with a vector": found,
+        "rows": f"{places[0]} pixels, every {about['step']}",
+        "columns": f"{places[1]} pixels, every {about['step']}",
+        "unit": "dy, dx in pixels (y down); what is at (y, x) in A is at (y + dy, x + dx) in B",
+        "pixel": None if size is None else f"{size[0]:.6g} x {size[1]:.6g} of the raster's unit",
+        "arrays": ", ".join(facts["variables"]),
+        "started from": about["initial"],
+        "subpixel": about["subpixel"],
+        "weights": about["weights"],
+        "smoothed": {True: "yes", False: "no"}.get(about["smooth"]),
+        "way back": None
+        if about["max_inconsistency"] is None
+        else f"to within {about['max_inconsistency']:g} pixels",
+        "bigcorr": about["version"],
+    }
+    passes = [
+        (k, each["window"], each["search"], each["step"], 2 ** each["level"])
+        for k, each in enumerate(about["passes"] or [], start=1)
+    ]
+    header = ("pass", "window", "search", "step", "pixels made one")
+    return facts, [tables.facts(head), "", tables.grid(header, passes)]
 
 
 def _describe_raster(path: str, source: RasterSource) -> tuple[dict[str, Any], list[Any]]:

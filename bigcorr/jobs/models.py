@@ -96,6 +96,19 @@ def _whole_numbers(value: Any) -> Any:
     return parts
 
 
+def _vector_or_path(value: Any) -> Any:
+    """``"3,-4"`` as two numbers; what is none is the path of a file."""
+    if not isinstance(value, str):
+        return value
+    try:
+        numbers = [float(part) for part in value.split(",")]
+    except ValueError:
+        return value
+    if len(numbers) != 2:
+        raise InputError("takes two numbers of pixels DY,DX, or a file")
+    return numbers
+
+
 FilePath = Annotated[str, Field(min_length=1), AfterValidator(_from_job_folder)]
 FilePaths = Annotated[list[FilePath], Field(min_length=1), BeforeValidator(_one_as_list)]
 Names = Annotated[list[str], BeforeValidator(_one_as_list)]
@@ -321,6 +334,9 @@ class Displacement(Step):
     smooth: bool | None = None
     outlier_threshold: float = 2.0
     max_inconsistency: float | None = None
+    initial: Annotated[tuple[float, float] | FilePath | None, BeforeValidator(_vector_or_path)] = (
+        None
+    )
     temperature: float = 0.1
     nodata: float | None = None
 

@@ -74,9 +74,11 @@ def displacement(
     subpixel : {"quadratic", "gaussian", "soft_argmax", "none"}
         How a peak is refined: by the quadratic through the 3 x 3 shifts about it, the same of the
         logarithms, the expected shift under a softmax of what is near, or not at all.
-    initial : Registration, (float, float) or Dataset, optional
-        Where to start from: what `register` found, a vector (dy, dx), or an earlier result, whose
-        `y` and `x` are in pixels.
+    initial : Registration, (float, float), Dataset or path, optional
+        Where to start from: what `register` found, whose shift is turned round and whose matrix is
+        followed; a vector (dy, dx), rounded to whole pixels; or an earlier result, whose `y` and
+        `x` are in pixels and at any steps. Or the path of the store of an earlier result, or of
+        the JSON that ``bigcorr register --json`` printed.
     levels : int
         Before the first pass search in images that are made smaller by two, so many times, from the
         smallest on: `search` is then reached there and may be large.
@@ -165,7 +167,7 @@ def displacement(
         smooth=smooth,
     )
     most = check_inconsistency(max_inconsistency)
-    start = as_flow(initial)
+    start = as_flow(initial, pair.shape)
     held = all(isinstance(each.source, ArraySource) for each in (pair.reference, pair.moving))
     with open_pool(ThreadPool(processors()) if held else None) as pool:
         flow = measure_all(pair, plan, pool, start)

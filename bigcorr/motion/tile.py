@@ -14,6 +14,7 @@ from bigcorr.motion.grids import Flow
 from bigcorr.motion.pixels import Image, deformed, still
 from bigcorr.motion.plan import Pass, Search
 from bigcorr.motion.search import search_bytes, search_tile
+from bigcorr.motion.start import span_of
 from bigcorr.tiles import Box, Shape, grid
 
 UNIT = 1024
@@ -120,8 +121,17 @@ def _measure(
     return out
 
 
-def task_bytes(pair: Pair, spec: Pass, search: Search, reach: float, part: int = PARTS[0]) -> int:
-    """Most bytes that `measure` holds for a unit, with a flow of `reach` pixels at most."""
+def task_bytes(
+    pair: Pair,
+    spec: Pass,
+    search: Search,
+    reach: float,
+    part: int = PARTS[0],
+    start: Flow | None = None,
+) -> int:
+    """Most bytes that `measure` holds for a unit, with a flow that leads `reach` pixels from that
+    of the `start` at most."""
+    reach += 0.5 * span_of(start)
     shape = pair.shape
     counts = spec.nodes(shape)
     side = min(unit_side(spec), max(counts))
@@ -132,7 +142,10 @@ def task_bytes(pair: Pair, spec: Pass, search: Search, reach: float, part: int =
     far = [n + 2 * (reach / spec.scale + 27) for n in grown]
     area = float(np.prod(far))
     read = area * spec.scale**2 * (2 * pair.moving.source.dtype.itemsize + 1 + 8 * 3)
-    deforming = 0.0 if spec is search.passes[0] and not reach else area * 8 * 5
+    stays = spec is search.passes[0] and start is None
+    deforming = 0.0 if stays else area * 8 * 5
+    if spec is search.passes[0] and start is not None:  # seven numbers a node, and two in float64
+        deforming += 44 * float(np.prod([n * spec.scale / start.spacing + 8 for n in grown]))
     flow = float(np.prod(grown)) * 8 * 4
     held = 8 * float(np.prod(window)) + read + deforming + flow
     # The numbers of a unit, a part of them in float64, and twice as much while they are encoded.

@@ -68,20 +68,11 @@ def moments_of(a: NDArray[Any], b: NDArray[Any], valid: NDArray[np.bool_] | None
         a, b = a[valid], b[valid]
     if a.size == 0:
         return Moments()
-    x, y = (np.asarray(part, np.float64).ravel() for part in (a, b))
-    x, y = (part - part[0] for part in (x, y))
-    first = [float(np.asarray(part).flat[0]) for part in (a, b)]
-    mx, my = x.mean(), y.mean()
+    x, y = (np.array(part, np.float64).ravel() for part in (a, b))
+    mx, my = float(x.mean()), float(y.mean())
     x -= mx
     y -= my
-    return Moments(
-        x.size,
-        first[0] + float(mx),
-        first[1] + float(my),
-        float(x @ x),
-        float(y @ y),
-        float(x @ y),
-    )
+    return Moments(x.size, mx, my, float(x @ x), float(y @ y), float(x @ y))
 
 
 def cell_side(shape: Shape) -> int:

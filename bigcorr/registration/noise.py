@@ -34,15 +34,27 @@ class Spectra(NamedTuple):
     cross: NDArray[np.complex128]
 
 
-def blur_by_spectra(tiles: Sequence[Spectra], shape: Shape) -> float:
+def blur_by_spectra(tiles: Sequence[Spectra], shape: Shape, shift: Shape = (0, 0)) -> float:
     """The blur that makes the variance of the peak least, by what is common to both images.
 
+    Parameters
+    ----------
+    tiles : their spectra.
+    shape : of a tile.
+    shift : (int, int)
+        Pixels by which they are off each other.
+
+    Notes
+    -----
     The peak of a correlation with the weights H at the frequencies f has a variance of
     ``sum f**2 H**2 (A B - C**2) / (sum f**2 H C)**2`` in equal units, where A, B are the images'
     powers and C is the part of their cross spectrum that a shift explains; means over rings.
     """
     size = padded_shape(shape)
     cross = np.sum([tile.cross for tile in tiles], axis=0)
+    if shift != (0, 0):
+        cross *= np.exp(2j * np.pi * shift[0] * fft.fftfreq(size[0]))[:, None]
+        cross *= np.exp(2j * np.pi * shift[1] * fft.rfftfreq(size[1]))
     smooth = cross * _low_pass(size, 2.0)
     dy, dx, _ = fine_peak(fine_correlation(smooth, size, shape, 10), 10)
     y, x = fft.fftfreq(size[0])[:, None], fft.rfftfreq(size[1])[None]

@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from bigcorr.errors import InputError
 from bigcorr.kernels.cross_correlation import (
-    cross_spectrum,
+    blurred,
     fine_correlation,
     fine_peak,
     padded_shape,
+    power,
+    product,
     signed,
+    tile_spectrum,
     whole_peak,
 )
 from bigcorr.kernels.masked_correlation import MaskedSums, fine_masked, lag_sums, masked_sums
@@ -32,10 +35,12 @@ from bigcorr.tiles import Box, Shape
 _SAMPLE = 3
 _ROUNDS = 5
 _GROUP = 2
+_NEAR = 32
 _LEAST_SHARE = 0.25
 """Tiles along each axis that settle the shift to the pixel; times that tiles are cut anew at most;
-tiles along each axis that are read together; least share of the pixels that two tiles must have in
-common at a shift, of the most at any."""
+tiles along each axis that are read together; the share of a tile's side, as one in so many, that
+tiles may be off for the shift between them to be believed at once; least share of the pixels that
+two tiles must have in common at a shift, of the most at any."""
 
 Weights = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 
@@ -105,14 +110,18 @@ def _to_the_pixel(search: Search, shift: Shape) -> tuple[Shape, float]:
             step = signed(int(y), size[0]), signed(int(x), size[1])
         else:
             size = padded_shape(side)
-            spectra = list(each(search.pool, _tile_spectrum, tasks))
-            step = whole_peak(np.sum([spectrum for spectrum, _ in spectra], axis=0), size)
+            spectra = list(each(search.pool, _tile_spectra, tasks))
+            cross = np.sum([found.cross for found in spectra], axis=0)
+            step = whole_peak(blurred(cross, size, sigma or 0.0), size)
         moved = shift[0] + step[0], shift[1] + step[1]
         if moved in seen or overlap(pair.shape, moved) is None:
             break
         shift = moved
+        # Tiles that share nearly all of what they show are as sure of a shift as matching ones.
+        if not masked and max(abs(step[0]), abs(step[1])) <= min(side) // _NEAR:
+            break
     if sigma is None:
-        sigma = 0.0 if masked else blur_by_spectra([power for _, power in spectra], side)
+        sigma = 0.0 if masked else blur_by_spectra(spectra, side, step)
     return shift, sigma
 
 
@@ -154,16 +163,11 @@ def _all_lags(
     return masked_sums(a, b, known, padded_shape((2 * box.shape[0], 2 * box.shape[1])))
 
 
-def _tile_spectrum(
-    pair: Pair, box: Box, shift: Shape, masked: bool, sigma: float | None
-) -> tuple[NDArray[np.complex128], Spectra]:
-    """Cross spectrum of one tile, and what its noise is told by."""
+def _tile_spectra(pair: Pair, box: Box, shift: Shape, masked: bool, sigma: float | None) -> Spectra:
+    """Cross spectrum of one tile, and the powers that tell its noise from what is common."""
     (a, b), _ = _read(pair, box, shift)
-    size = padded_shape(box.shape)
-    first, second = (cross_spectrum(part, part, size).real for part in (a, b))
-    cross = cross_spectrum(a, b, size)
-    powers = Spectra(first, second, cross)
-    return (cross_spectrum(a, b, size, sigma) if sigma else cross), powers
+    first, second = (tile_spectrum(part, padded_shape(box.shape)) for part in (a, b))
+    return Spectra(power(first), power(second), product(first, second))
 
 
 class _Tile(NamedTuple):
@@ -224,7 +228,8 @@ def _tiles_of(
             found.append(_Tile(None, lag_sums(first, second, (known[0][at], known[1][at]))))
         else:
             size = padded_shape(box.shape)
-            spectrum = cross_spectrum(first, second, size, sigma)
+            tapered = (tile_spectrum(part, size) for part in (first, second))
+            spectrum = blurred(product(*tapered), size, sigma)
             found.append(_Tile(fine_correlation(spectrum, size, box.shape, upsample), None))
     return found
 

@@ -12,17 +12,21 @@ from typing import Any
 
 from bigcorr import __version__
 from bigcorr.errors import InputError
+from bigcorr.motion.grids import Flow
 from bigcorr.motion.plan import Search
+from bigcorr.motion.start import in_words
 from bigcorr.motion.tile import Pair
 
 
-def facts_of(pair: Pair, search: Search, most: float | None) -> dict[str, Any]:
+def facts_of(
+    pair: Pair, search: Search, most: float | None, start: Flow | None = None
+) -> dict[str, Any]:
     """All that the values depend on, as it is stored with them."""
     images = pair.reference, pair.moving
     parameters = json.loads(json.dumps(asdict(search)))
     return {
         "kind": "displacement",
-        "parameters": parameters | {"max_inconsistency": most},
+        "parameters": parameters | {"max_inconsistency": most, "initial": in_words(start)},
         "sources": [image.source.path for image in images],
         "channels": [image.source.channels[0] for image in images],
         "nodata_in": [image.nodata for image in images],

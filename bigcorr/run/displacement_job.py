@@ -31,7 +31,8 @@ from bigcorr.motion.result import (
     vectors,
     with_way_back,
 )
-from bigcorr.motion.tile import PARTS, Pair, measure, task_bytes, unit_side
+from bigcorr.motion.start import as_flow, turned
+from bigcorr.motion.tile import PARTS, Pair, measure, pixels_of, task_bytes, unit_side
 from bigcorr.raster import chunks, store
 from bigcorr.raster.lock import locked
 from bigcorr.raster.markers import write_whole
@@ -77,6 +78,7 @@ def run_displacement(
     *,
     nodata: float | None = None,
     max_inconsistency: float | None = None,
+    initial: Any = None,
     resume: bool = True,
     progress: Progress | None = None,
     cluster: str | Client | Pool | None = None,
@@ -92,7 +94,7 @@ def run_displacement(
     reference, moving : paths or anything else that `as_source` takes, of one channel each.
     out_path : path
         The store: a Dataset as `bigcorr.displacement` returns it.
-    nodata, max_inconsistency, **parameters
+    nodata, max_inconsistency, initial, **parameters
         As for `bigcorr.displacement`.
     resume : bool
         Go on with what an earlier run of the same kind left; False starts afresh and replaces
@@ -122,13 +124,15 @@ def run_displacement(
     most = check_inconsistency(max_inconsistency)
     pair = open_pair(reference, moving, nodata)
     search = plan_search(pair.shape, **parameters)
-    facts = facts_of(pair, search, most)
+    start = as_flow(initial, pair.shape)
+    facts = facts_of(pair, search, most, start)
     with locked(path, progress or SILENT) as lock:
         events = lock.watch(progress or SILENT)
         summary = _prepare(path, facts, resume)
         if summary is None:
             with open_pool(cluster, workers=workers, threads=threads, memory=memory) as pool:
-                run = _Run(path, pair, search, facts, pool, events, _fit(pair, search, pool))
+                fit = _fit(pair, search, pool, start)
+                run = _Run(path, pair, search, facts, pool, events, fit, start)
                 summary = run.carry_out(most)
     return {**summary, "seconds": round(time.monotonic() - started, 3)}
 
@@ -173,11 +177,14 @@ class _Run:
     pool: Pool
     progress: Progress
     fit: tuple[int, int]
+    start: Flow | None
 
     def carry_out(self, most: float | None) -> dict[str, Any]:
         self.units = self.done_before = 0
-        flow = self._passes(self.pair, "pass")
-        back = None if most is None else self._passes(self.pair.swapped(), "back")
+        flow = self._passes(self.pair, "pass", self.start)
+        back = None
+        if most is not None:
+            back = self._passes(self.pair.swapped(), "back", turned(self.start))
         root = store.partial_path(self.path) / "result"
         valid = self._write(root, flow, back, most)
         if not valid:
@@ -200,8 +207,8 @@ class _Run:
         _finish(self.path, root, self.pair, spec, self.facts, summary)
         return summary
 
-    def _passes(self, pair: Pair, label: str) -> Flow:
-        flow: Flow | None = None
+    def _passes(self, pair: Pair, label: str, start: Flow | None) -> Flow:
+        flow = start
         for k, spec in enumerate(self.search.passes):
             place = store.partial_path(self.path) / f"{label}-{k + 1}"
             shape = spec.nodes(pair.shape)
@@ -232,7 +239,10 @@ class _Run:
         if before and pending:
             self.progress.note(f"{name}: {before} of {count} shards are done already")
         self.progress(name, before, count)
-        tasks = ((pair, spec, self.search, flow, writer, unit, self.fit[0]) for unit in pending)
+        tasks = (
+            (pair, spec, self.search, _part(flow, spec, unit), writer, unit, self.fit[0])
+            for unit in pending
+        )
         for done, _ in enumerate(self.pool.imap(_measure_unit, tasks), before + 1):
             self.progress(name, done, count)
         writer.finish()
@@ -267,6 +277,16 @@ class _Run:
         return valid
 
 
+def _box_of(unit: Unit) -> Box:
+    _, rows, columns = unit
+    return Box(rows.start, rows.stop, columns.start, columns.stop)
+
+
+def _part(flow: Flow | None, spec: Pass, unit: Unit) -> Flow | None:
+    """What the task of a unit needs of the flow that it starts from."""
+    return None if flow is None else flow.part(pixels_of(spec, _box_of(unit)))
+
+
 def _measure_unit(
     pair: Pair,
     spec: Pass,
@@ -277,8 +297,7 @@ def _measure_unit(
     part: int,
 ) -> None:
     """In the worker: search the nodes of one shard and write it."""
-    _, rows, columns = unit
-    box = Box(rows.start, rows.stop, columns.start, columns.stop)
+    box = _box_of(unit)
 
     def work() -> None:
         writer.write(unit, measure(pair, spec, search, box, flow, part))
@@ -335,12 +354,12 @@ def _finish(
         store.remove(store.partial_path(path))
 
 
-def _fit(pair: Pair, search: Search, pool: Pool) -> tuple[int, int]:
+def _fit(pair: Pair, search: Search, pool: Pool, start: Flow | None) -> tuple[int, int]:
     """Pixels that are searched at a time so that it fits the memory, and the bytes of a task."""
     reach = float(sum(spec.search * spec.scale for spec in search.passes[:-1]))
     needed, allowed = 0, task_room(pool.memory_limit)
     for part in PARTS:
-        needed = max(task_bytes(pair, spec, search, reach, part) for spec in search.passes)
+        needed = max(task_bytes(pair, spec, search, reach, part, start) for spec in search.passes)
         if allowed is None or needed <= allowed:
             return part, needed
     raise too_little_memory(needed, pool.memory_limit, "takes more memory or fewer workers")

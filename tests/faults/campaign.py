@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import harness
 from harness import Process, Run, Scheduler, data_files, run_job
 
-JOBS = ("map", "pairs", "ingest", "table")
+JOBS = ("map", "pairs", "displacement", "registered", "ingest", "table")
 FAULTS = (
     "kill",
     "kill worker",
@@ -261,7 +261,7 @@ def _cluster(row: Row, folder: Path) -> Iterator[Scheduler | None]:
 
 def table(rows: list[Row]) -> str:
     """The rows as text, and their sum."""
-    head = f"{'job':8}{'fault':16}{'on':9}{'seed':>6}  {'exits':8}{'seconds':>8}"
+    head = f"{'job':13}{'fault':16}{'on':9}{'seed':>6}  {'exits':8}{'seconds':>8}"
     head += f"{'units':>7}{'lost':>6}{'again':>7}  result"
     lines = [head]
     for r in rows:
@@ -269,7 +269,7 @@ def table(rows: list[Row]) -> str:
         cluster = r.cluster.partition(":")[0]
         seconds = sum(run.seconds for run in r.runs)
         lines.append(
-            f"{r.job:8}{r.fault:16}{cluster:9}{r.seed:6}  {exits:8}{seconds:8.1f}"
+            f"{r.job:13}{r.fault:16}{cluster:9}{r.seed:6}  {exits:8}{seconds:8.1f}"
             f"{r.units:7}{r.lost:6}{r.again:7}  {r.wrong or 'same bytes'}"
         )
     wrong = sum(bool(r.wrong) and not r.skipped for r in rows)
@@ -292,7 +292,7 @@ def clusters(job: str, fault: str, number: int) -> str:
     return kinds[number % len(kinds)]
 
 
-def main(runs: int = 78, seed: int = 0) -> int:
+def main(runs: int = 120, seed: int = 0) -> int:
     """All kinds in turn."""
     rows: list[Row] = []
     kinds = [(job, fault) for fault in FAULTS for job in JOBS if _happens(job, fault)]

@@ -27,11 +27,14 @@ class InStep:
 
 def run(kind: str, source: str, output: str, cluster: str) -> dict[str, Any]:
     """Run one job; the units that there were, and those that were found done."""
+    from bigcorr.motion import tile
     from bigcorr.operators import NCC
     from bigcorr.raster import spill, text_table
     from bigcorr.raster.ingest import ingest
+    from bigcorr.run.displacement_job import run_displacement
     from bigcorr.run.map_job import run_map
     from bigcorr.run.pairs_job import run_pairs
+    from bigcorr.run.registered_job import run_registered_map
 
     pool: dict[str, Any] = {"threads": 2}
     if cluster == "local":
@@ -41,6 +44,18 @@ def run(kind: str, source: str, output: str, cluster: str) -> dict[str, Any]:
     if kind == "map":
         pair = [f"{source}#0", f"{source}#1"]
         done = run_map(NCC(7), pair, output, chunk=32, shard=128, progress=InStep(), **pool)
+        return {"units": done["units"], "found": done["units_done_before"]}
+    if kind == "registered":
+        pair = [f"{source}#0", f"{source}#1"]
+        options: dict[str, Any] = {"chunk": 32, "shard": 128, "progress": InStep(), **pool}
+        done = run_registered_map(NCC(7), pair, output, model="translation", **options)
+        return {"units": done["units"], "found": done["units_done_before"]}
+    if kind == "displacement":
+        tile.UNIT = 128  # units as small as the raster is, in this process: it cuts them
+        pair = [f"{source}#0", f"{source}#1"]
+        search: dict[str, Any] = {"window": 12, "search": 4, "step": 8, "passes": 2}
+        search |= {"max_inconsistency": 2.0, "progress": InStep()}
+        done = run_displacement(*pair, output, **search, **pool)
         return {"units": done["units"], "found": done["units_done_before"]}
     if kind == "pairs":
         asked = {"measures": ["pearson", "ncc"], "window": 16, "stride": 8, "sigma": 1.0}

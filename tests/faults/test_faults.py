@@ -14,6 +14,8 @@ import walltime
 ONE_OF_EACH = [
     ("map", "kill", "threads"),
     ("pairs", "kill", "threads"),
+    ("displacement", "kill", "threads"),
+    ("registered", "kill", "threads"),
     ("ingest", "kill", "threads"),
     ("table", "kill", "threads"),
     ("map", "kill worker", "tcp"),
