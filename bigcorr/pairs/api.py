@@ -40,7 +40,8 @@ def pairwise(
         with their own parameters (``bc.measures.NCC(window=32, stride=16)``).
     sigma : float, (float, float) or list, optional
         Gaussian blur in pixels before comparing, (y, x) where they differ; None: none. A list
-        asks for several and adds a leading "sigma" dimension. For sparse counts 2 to 3 pixels.
+        asks for several in one pass and adds a leading "sigma" dimension. For sparse counts 2 to
+        3 pixels.
     window, stride, contrast_floor
         Of the measures that have them and do not say otherwise, in pixels; see
         `bigcorr.measures.NCC` (by default 16 and 8) and `bigcorr.measures.SSIM` (7 and 1).

@@ -6,7 +6,7 @@ Which units there are, and how their arrays are put together. What a unit comput
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,24 +21,26 @@ from bigcorr.pairs.summaries import idle, rounds_of
 from bigcorr.pairs.trend import ORDERS
 from bigcorr.pairs.variance import PairVariance, long_range_warnings, spectra_of, variances
 from bigcorr.run.channel_stages import (
+    Asked,
     ChannelFold,
     channel_groups,
     coarse_valid,
     in_scale,
+    keys_of,
     rescaled,
     sample_of,
     spectra_stage,
     statistics_stage,
 )
-from bigcorr.run.checkpoint import Arrays, Checkpoint
-from bigcorr.run.cluster import Pool
+from bigcorr.run.checkpoint import Arrays
 from bigcorr.run.order import order_of
 from bigcorr.run.pair_pass import PairSpec, pair_unit
-from bigcorr.run.plan import Plan, channels_a_unit, coarse_side
+from bigcorr.run.plan import Plan, coarse_side
 from bigcorr.run.progress import Progress
 from bigcorr.run.question import PairsQuestion
+from bigcorr.run.reading import channels_a_unit
 from bigcorr.run.shift_stage import ShiftFold, shift_unit, shift_units
-from bigcorr.run.stages import Fold, Section, run_stage
+from bigcorr.run.stages import Fold, Section, StageAsked
 from bigcorr.run.summaries import summarise
 from bigcorr.run.trend_stage import trend_unit, trend_units, trends
 
@@ -79,14 +81,13 @@ def one_blur(
     asked: PairsQuestion,
     sigma: tuple[float, float] | None,
     plan: Plan,
-    pool: Pool,
-    checkpoint: Checkpoint | None,
     progress: Progress,
     prefix: str,
-) -> Blur:
+) -> Generator[StageAsked, tuple[list[Section], int], Blur]:
     """Statistics, spectra and pair pass of one blur.
 
-    `prefix` stands before the names of the stages where there are several blurs.
+    Asks for one stage after the other, and is sent its sections and how many of its units had been
+    done. `prefix` stands before the names of the stages' folders where there are several blurs.
     """
     loader = asked.loader(sigma)
     sample = sample_of(loader)
@@ -101,17 +102,10 @@ def one_blur(
         fold: Fold,
         sections: list[int] | None = None,
         finish: Callable[[int, Arrays], Arrays] | None = None,
-    ) -> list[Section]:
-        parts, found = run_stage(
-            pool,
-            f"{prefix}{name}",
-            function,
-            units,
-            fold,
-            sections=sections,
-            finish=finish,
-            checkpoint=checkpoint,
-            progress=progress,
+        keys: list[tuple[int, ...]] | None = None,
+    ) -> Asked[list[Section]]:
+        parts, found = yield StageAsked(
+            name, f"{prefix}{name}", function, units, fold, sections, finish, keys
         )
         counted[0] += len(units)
         counted[1] += found
@@ -124,17 +118,18 @@ def one_blur(
     if degree:
         groups = channel_groups(asked.channels, channels_a_unit(sample))
         looks, places = trend_units(loader, groups, degree)
-        part = stage("trend", trend_unit, looks, ChannelFold(asked.channels, places, 0))
+        fold = ChannelFold(asked.channels, places, 0)
+        part = yield from stage("trend", trend_unit, looks, fold, keys=keys_of(places))
         loader = replace(loader, trends=trends(part[0].load(), degree, loader.raster))
         sample = sample_of(loader)
 
     order = order_of(asked, specs)
-    statistics = statistics_stage(loader, sample, order, stage)
+    statistics = yield from statistics_stage(loader, sample, order, stage)
     sums: Arrays = {}
     if specs and not order.known_later:
-        sums = spectra_stage(loader, sample, specs, statistics, stage)
+        sums = yield from spectra_stage(loader, sample, specs, statistics, stage)
     statistics = replace(statistics, lowest=loader.lowest)
-    statistics = summarise(rounds_of(asked.measures), loader, statistics, stage)
+    statistics = yield from summarise(rounds_of(asked.measures), loader, statistics, stage)
 
     coarse = coarse_side(loader.raster) if _wants_coarse(specs) else 0
     tiles = asked.tiles(plan.group)
@@ -161,7 +156,7 @@ def one_blur(
         for index, block in enumerate(blocks)
     ]
     # Units of another tiling of the matrix are other units: they have a folder of their own.
-    sections = stage(
+    sections = yield from stage(
         "pairs" if plan.group is None else f"pairs by {plan.group}",
         pair_unit,
         units,
@@ -174,7 +169,7 @@ def one_blur(
         by_draws = ShiftFold(
             asked.measures, features, loader.raster, tuple(known_specs), len(blocks), draws
         )
-        shifted = stage(
+        shifted = yield from stage(
             "shifts" if plan.group is None else f"shifts by {plan.group}",
             shift_unit,
             shift_units(loader, known_specs, blocks, draws, asked.shift_seed),
@@ -191,7 +186,8 @@ def one_blur(
                 if name.startswith("spectra.")
             }
         else:
-            sums = spectra_stage(loader, sample, specs, in_scale(statistics), stage, together=1)
+            rough = in_scale(statistics)
+            sums = yield from spectra_stage(loader, sample, specs, rough, stage, together=1)
         statistics = replace(
             statistics,
             n=taken["n"],

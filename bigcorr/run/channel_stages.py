@@ -5,9 +5,9 @@ Which units there are, and how their arrays are put together. What a unit comput
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,23 @@ from bigcorr.run.checkpoint import Arrays
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.order import Order
 from bigcorr.run.passes import spectra_unit, statistics_unit
-from bigcorr.run.plan import channels_a_unit
+from bigcorr.run.reading import channels_a_unit
 from bigcorr.run.stages import Fold, Section
 from bigcorr.tiles import Box
 
 REGIONS_A_UNIT = 8
 
+T = TypeVar("T")
+Asked = Generator[Any, Any, T]
+"""What comes of stages that are asked for on the way."""
+
 
 class Stage(Protocol):
-    """A stage of a blur: see `bigcorr.run.stages.run_stage`."""
+    """Asks for a stage of a blur and waits for its sections: ``yield from stage(...)``.
+
+    keys : where each unit looks, in order, where that is not its number: units of several blurs
+        with the same key are worked on together. See `bigcorr.run.stages.StageRun`.
+    """
 
     def __call__(
         self,
@@ -37,7 +45,8 @@ class Stage(Protocol):
         fold: Fold,
         sections: list[int] | None = None,
         finish: Callable[[int, Arrays], Arrays] | None = None,
-    ) -> list[Section]: ...
+        keys: list[tuple[int, ...]] | None = None,
+    ) -> Asked[list[Section]]: ...
 
 
 def sample_of(loader: TileLoader) -> RegionSample:
@@ -55,7 +64,7 @@ def sample_of(loader: TileLoader) -> RegionSample:
 
 def statistics_stage(
     loader: TileLoader, sample: RegionSample, order: Order, stage: Stage
-) -> ChannelStatistics:
+) -> Asked[ChannelStatistics]:
     """Moments of the chosen regions, or of probes of them where more is known later."""
     channels, regions = loader.source.shape[0], len(sample.regions)
     look = sample
@@ -64,7 +73,9 @@ def statistics_stage(
         look, sample = replace(sample, regions=probes(sample.regions)), replace(sample, chosen=few)
     units, places = region_units(loader, look, sample.chosen, REGIONS_A_UNIT)
     fold = ChannelFold(channels, places, regions)
-    total = stage("statistics", statistics_unit, units, fold)[0].load()
+    keys = keys_of(places)
+    parts = yield from stage("statistics", statistics_unit, units, fold, keys=keys)
+    total = parts[0].load()
     valid = np.array([_valid_pixels(loader, region) for region in sample.regions])
     moments = total.get("moments", np.zeros((channels, regions, 5)))
     if order.known_later:
@@ -80,7 +91,7 @@ def spectra_stage(
     statistics: ChannelStatistics,
     stage: Stage,
     together: int = REGIONS_A_UNIT,
-) -> Arrays:
+) -> Asked[Arrays]:
     """Spectra of a few of the chosen regions of each channel, summed.
 
     together : regions of one unit.
@@ -89,7 +100,8 @@ def spectra_stage(
     units, places = region_units(loader, sample, some, together)
     units = [(*unit, statistics.select(unit[1]), tuple(specs.values())) for unit in units]
     fold = ChannelFold(loader.source.shape[0], places, 0)
-    return stage("spectra", spectra_unit, units, fold)[0].load()
+    parts = yield from stage("spectra", spectra_unit, units, fold, keys=keys_of(places))
+    return parts[0].load()
 
 
 def in_scale(statistics: ChannelStatistics) -> ChannelStatistics:
@@ -130,6 +142,11 @@ class ChannelFold:
                 if name not in total:
                     total[name] = np.zeros((self.channels, *array.shape[1:]), array.dtype)
                 total[name][rows] += array
+
+
+def keys_of(places: list[tuple[Any, slice]]) -> list[tuple[int, ...]]:
+    """Where units look: their first channel and their first region."""
+    return [(int(group[0]), part.start) for group, part in places]
 
 
 def channel_groups(channels: int, size: int) -> list[NDArray[np.int64]]:

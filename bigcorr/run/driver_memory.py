@@ -52,8 +52,9 @@ def driver_bytes(
     moments = plan.channels * plan.regions * _MOMENTS
     sampled = plan.channels if plan.field_on_the_way else 0
     waiting = len(plan.blocks) * len(tiles) * (_UNIT * (1 + plan.n_shifts) + sampled)
-    # The sum so far, and the unit that is added.
-    beside = kept + moments + waiting + 2 * plan.unit_bytes + coarse
+    # The sum so far, and the unit that is added; of all blurs that go together.
+    together = plan.sigmas if plan.held_blocks else 1
+    beside = kept + moments + waiting + together * (2 * plan.unit_bytes + coarse)
     features = kept + spectra + 2 * coarse + bool(side) * 2 * plan.channels * _COARSE_FEATURES
     blocks = max(_block_bytes(tile) for tile in tiles)
     finishing = [m.finalize_bytes(plan.raster) for m in measures if hasattr(m, "finalize_bytes")]

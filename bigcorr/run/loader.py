@@ -20,6 +20,7 @@ from bigcorr.pairs.measure import Timer
 from bigcorr.pairs.trend import Trends
 from bigcorr.raster.base import RasterSource
 from bigcorr.raster.mask import Mask
+from bigcorr.run.together import HeldPixels
 from bigcorr.tiles import Box, reflect_indices
 
 AS_STORED = frozenset(np.dtype(name) for name in ("uint8", "uint16", "float32", "float64"))
@@ -60,6 +61,8 @@ class TileLoader:
         Where pixels are valid in all channels; None: everywhere.
     trends : Trends or None
         Surfaces that are taken off the blurred channels; None: none.
+    held : HeldPixels or None
+        Where pixels are kept for other blurs, in a worker; None: nowhere.
     """
 
     source: RasterSource
@@ -67,6 +70,7 @@ class TileLoader:
     nodata: float | None = None
     mask: Mask | None = None
     trends: Trends | None = None
+    held: HeldPixels | None = None
 
     @property
     def raster(self) -> tuple[int, int]:
@@ -182,8 +186,7 @@ class TileLoader:
             wanted = channels
         reads = np.zeros(self.source.shape[0], dtype=bool)
         reads[wanted] = True
-        group = max(1, READ_BYTES // max(1, clipped.size * self.source.dtype.itemsize))
-        reader = self._read(clipped, wanted, group, timer)
+        reader = self._read(clipped, wanted, timer)
         for channel in channels:
             if reads[channel]:
                 raw = next(reader)
@@ -205,9 +208,11 @@ class TileLoader:
             else:
                 yield Loaded(int(channel), None, None, None)
 
-    def _read(
-        self, box: Box, channels: NDArray[np.int64], group: int, timer: Timer
-    ) -> Iterator[NDArray[Any]]:
+    def _read(self, box: Box, channels: NDArray[np.int64], timer: Timer) -> Iterator[NDArray[Any]]:
+        if self.held is not None:
+            yield from self.held.read(self.source, channels, box, self.halo, READ_BYTES, timer)
+            return
+        group = max(1, READ_BYTES // max(1, box.size * self.source.dtype.itemsize))
         for first in range(0, len(channels), group):
             start = time.perf_counter()
             block = self.source.look(channels[first : first + group], box)

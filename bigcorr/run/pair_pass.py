@@ -42,6 +42,7 @@ from bigcorr.pairs.measure import (
 from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.significance import FieldSpectrum, add_arrays
 from bigcorr.run.loader import AS_STORED, Loaded, TileLoader
+from bigcorr.run.together import Steps, in_steps
 from bigcorr.run.workspace import tile_memory
 from bigcorr.tiles import Box
 
@@ -84,13 +85,14 @@ def room_of(features: tuple[Features, ...]) -> tuple[int, int]:
     return -(-margin // CELL) * CELL, max(margin, *(f.extent for f in features))
 
 
+@in_steps
 def pair_unit(
     loader: TileLoader,
     block: Box,
     spec: PairSpec,
     statistics: ChannelStatistics,
     sampled: NDArray[np.bool_] | None = None,
-) -> Arrays:
+) -> Steps:
     """All sums of one canonical block.
 
     Parameters
@@ -111,6 +113,7 @@ def pair_unit(
     partials: list[Partial] = [{} for _ in spec.features]
     planes = not all(map(by_cells, spec.features))
     for y0 in range(block.y0, block.y1, spec.strip):
+        yield
         core = Box(y0, min(y0 + spec.strip, block.y1), block.x0, block.x1)
         cells = None if planes else unit.cells(core)
         if cells is not None:
@@ -118,6 +121,7 @@ def pair_unit(
                 features.add_cells(cells, spec.selection, partial, timer)  # type: ignore[attr-defined]
         else:
             unit.add_planes(core, partials)
+    yield
     out: Arrays = {
         f"{index}.{name}": array
         for index, partial in enumerate(partials)

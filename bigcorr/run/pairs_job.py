@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.summaries import rounds_of
 from bigcorr.pairs.variance import spectra_of
 from bigcorr.raster.begun import refuse_other
 from bigcorr.raster.lock import locked
-from bigcorr.run.blur_job import one_blur
+from bigcorr.run.blurs import all_blurs
 from bigcorr.run.channel_stages import sample_of
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import Pool, open_pool
@@ -132,13 +133,10 @@ def compute(
     progress: Progress,
 ) -> PairResult:
     """All stages for all blurs; the matrices themselves are made when the result is read."""
-    parts = []
+    parts = all_blurs(asked, plan, pool, checkpoint, progress)
     timings: dict[str, float] = {}
     units = found = 0
-    for index, sigma in enumerate(asked.sigmas):
-        prefix = f"blur-{index}-" if asked.many_sigmas else ""
-        part = one_blur(asked, sigma, plan, pool, checkpoint, progress, prefix)
-        parts.append(part)
+    for part in parts:
         for name, seconds in part.timings.items():
             timings[name] = timings.get(name, 0.0) + seconds
         units, found = units + part.units, found + part.found
@@ -169,22 +167,30 @@ def compute(
 
 
 def plan_for(asked: PairsQuestion, pool: Pool) -> Plan:
-    widest = max((asked.loader(sigma) for sigma in asked.sigmas), key=lambda x: x.halo)
-    specs = spectra_of(asked.measures, widest.raster, widest.sigma) if asked.analytic else {}
+    loaders = [asked.loader(sigma) for sigma in asked.sigmas]
+    widest = loaders[0]
+    if widest.sigma is not None:
+        # What holds for it holds for all: no halo is wider along either axis.
+        y, x = (max(sides) for sides in zip(*filter(None, asked.sigmas), strict=True))
+        widest = asked.loader((y, x))
+    specs: dict[str, SpectrumSpec] = {}
+    if asked.analytic:
+        each = [spectra_of(asked.measures, widest.raster, sigma) for sigma in asked.sigmas]
+        specs = max(each, key=lambda specs: sum(spec.nbytes() for spec in specs.values()))
     plan = make_plan(
         widest,
         asked.features(),
         len(asked.measures),
         asked.channels,
         asked.against,
-        sample_of(widest),
+        [sample_of(loader) for loader in loaders],
         tuple(specs.values()),
         order_of(asked, specs),
         rounds_of(asked.measures),
         asked.counts is None,
         pool.memory_limit,
         pool.slots,
-        len(asked.sigmas),
+        tuple(loader.halo for loader in loaders),
         asked.measures if asked.n_shifts else (),
         asked.n_shifts,
         asked.detrend != "none",

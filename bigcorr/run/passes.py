@@ -24,6 +24,7 @@ from bigcorr.pairs.significance import FieldSpectrum, SpectrumSpec
 from bigcorr.pairs.statistics import region_moments
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.pair_pass import count_of
+from bigcorr.run.together import Steps, in_steps
 from bigcorr.tiles import Box
 
 Arrays = dict[str, NDArray[Any]]
@@ -31,12 +32,13 @@ Arrays = dict[str, NDArray[Any]]
 _EMPTY = np.zeros((0, 0), np.uint8)
 
 
+@in_steps
 def statistics_unit(
     loader: TileLoader,
     channels: NDArray[np.int64],
     regions: tuple[Box, ...],
     chosen: NDArray[np.bool_],
-) -> Arrays:
+) -> Steps:
     """Moments of some channels over some regions.
 
     Parameters
@@ -52,38 +54,40 @@ def statistics_unit(
     """
     timer: Timer = defaultdict(float)
     moments = np.zeros((len(channels), len(regions), 5))
-    for row, index, values, valid in _regions(loader, channels, regions, chosen, timer, True):
-        start = time.perf_counter()
-        moments[row, index] = region_moments(values, valid)
-        timer["statistics"] += time.perf_counter() - start
+    for index, region in enumerate(regions):
+        yield
+        for row, values, valid in _region(loader, channels, region, chosen[:, index], timer, True):
+            start = time.perf_counter()
+            moments[row, index] = region_moments(values, valid)
+            timer["statistics"] += time.perf_counter() - start
     return {"moments": moments, **_times(timer)}
 
 
-def _regions(
+def _region(
     loader: TileLoader,
     channels: NDArray[np.int64],
-    regions: tuple[Box, ...],
+    region: Box,
     chosen: NDArray[np.bool_],
     timer: Timer,
-    as_stored: bool = False,
+    as_stored: bool,
     unseen: bool = False,
-) -> Iterator[tuple[int, int, NDArray[Any], NDArray[np.uint8] | None]]:
-    """The chosen channels of each region in turn: (row, region, values, valid pixels)."""
-    for index, region in enumerate(regions):
-        rows = np.flatnonzero(chosen[:, index])
-        if len(rows) == 0:
-            continue
-        shared = loader.mask_tile(region)
-        wanted = loader.channels(region, channels[rows], timer, as_stored=as_stored, unseen=unseen)
-        for row, loaded in zip(rows, wanted, strict=True):
-            values = np.zeros(region.shape) if loaded.values is None else loaded.values
-            yield int(row), index, values, shared if loaded.valid is None else loaded.valid
+) -> Iterator[tuple[int, NDArray[Any], NDArray[np.uint8] | None]]:
+    """The chosen channels of a region in turn: (row, values, valid pixels)."""
+    rows = np.flatnonzero(chosen)
+    if len(rows) == 0:
+        return
+    shared = loader.mask_tile(region)
+    wanted = loader.channels(region, channels[rows], timer, as_stored=as_stored, unseen=unseen)
+    for row, loaded in zip(rows, wanted, strict=True):
+        values = np.zeros(region.shape) if loaded.values is None else loaded.values
+        yield int(row), values, shared if loaded.valid is None else loaded.valid
 
 
 def _times(timer: Timer) -> Arrays:
     return {f"time.{name}": np.array(seconds) for name, seconds in timer.items()}
 
 
+@in_steps
 def spectra_unit(
     loader: TileLoader,
     channels: NDArray[np.int64],
@@ -91,7 +95,7 @@ def spectra_unit(
     chosen: NDArray[np.bool_],
     statistics: ChannelStatistics,
     spectra: tuple[SpectrumSpec, ...],
-) -> Arrays:
+) -> Steps:
     """What the standard errors need of some channels over some regions.
 
     Parameters
@@ -111,16 +115,18 @@ def spectra_unit(
     as_stored = all(isinstance(spectrum, FieldSpectrum) for spectrum in spectra)
     # Taken about a mean of their own, values that are not finite show in it.
     unseen = as_stored and all(spectrum.wants_coarse for spectrum in spectra)
-    looks = _regions(loader, channels, regions, chosen, timer, as_stored, unseen)
-    for row, _, values, valid in looks:
-        start = time.perf_counter()
-        mean, sd = float(statistics.mean[row]), float(statistics.sd[row])
-        for spectrum in spectra:
-            for name, array in spectrum.region(values, valid, mean, sd).items():
-                if name not in sums:
-                    sums[name] = np.zeros((len(channels), *array.shape))
-                sums[name][row] += array
-        timer["spectra"] += time.perf_counter() - start
+    for index, region in enumerate(regions):
+        yield
+        look = _region(loader, channels, region, chosen[:, index], timer, as_stored, unseen)
+        for row, values, valid in look:
+            start = time.perf_counter()
+            mean, sd = float(statistics.mean[row]), float(statistics.sd[row])
+            for spectrum in spectra:
+                for name, array in spectrum.region(values, valid, mean, sd).items():
+                    if name not in sums:
+                        sums[name] = np.zeros((len(channels), *array.shape))
+                    sums[name][row] += array
+            timer["spectra"] += time.perf_counter() - start
     return {**{k: v.astype(np.float32) for k, v in sums.items()}, **_times(timer)}
 
 

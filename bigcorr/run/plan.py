@@ -11,25 +11,23 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bigcorr.errors import InputError
 from bigcorr.kernels.cells import CELL
 from bigcorr.pairs.lag_spectra import LagSpectrum
 from bigcorr.pairs.measure import Features, Measure, view_of
 from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection, matrix_tiles
-from bigcorr.pairs.significance import SPECTRUM_REGIONS, FieldSpectrum, SpectrumSpec
-from bigcorr.pairs.statistics import PROBES, REGION, WHOLE_PIXELS, RegionSample, probes, thin
+from bigcorr.pairs.significance import FieldSpectrum, SpectrumSpec
+from bigcorr.pairs.statistics import REGION, WHOLE_PIXELS, RegionSample
 from bigcorr.pairs.summaries import Summary, idle
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.memory import FILL, PROCESS_BYTES, MiB, Projection, task_room
 from bigcorr.run.memory import mebibytes as _mebibytes
 from bigcorr.run.order import Order
 from bigcorr.run.pair_pass import room_of
+from bigcorr.run.reading import Passes, channels_a_unit
 from bigcorr.run.results import SIDE
 from bigcorr.run.shift_stage import moment_bytes
-from bigcorr.run.summaries import stage_bytes, stage_reads, unit_bytes
+from bigcorr.run.summaries import stage_bytes, stage_looks, unit_bytes
 from bigcorr.tiles import Box, Shape, grid
 
 WIDE_PIXELS = 2**18
@@ -94,6 +92,10 @@ class Plan:
     processes: int = 0
     driver_bytes: tuple[int, int] = (0, 0)
     """Arrays of the process that puts the run together, while tasks run and while none does."""
+    held_blocks: int = 0
+    """Most bytes of pixels of a block that are kept for all blurs; 0: each reads for itself."""
+    held_regions: int = 0
+    """The same of the regions of statistics, spectra and summaries."""
 
     @property
     def blocks(self) -> list[Box]:
@@ -117,7 +119,7 @@ class Plan:
         return [
             ("raster", f"{self.channels} channels of {self.raster[0]} x {self.raster[1]}"),
             ("pairs", f"{self.pairs:,}"),
-            ("blurs", str(self.sigmas)),
+            ("blurs", self._blurs()),
             ("blocks", f"{len(self.blocks)} of {self.side} x {self.side} pixels"),
             (
                 "tiles of the matrix",
@@ -143,6 +145,19 @@ class Plan:
             ("result", _mebibytes(self.result_bytes)),
         ]
 
+    def _blurs(self) -> str:
+        if self.sigmas == 1:
+            return "1"
+        held = self.held_blocks, self.held_regions
+        how = "each reads for itself"
+        if all(held):
+            how = "together"
+        elif any(held):
+            how = f"together in {'blocks' if held[0] else 'regions'}, else each reads for itself"
+        return f"{self.sigmas}, {how}" + (
+            f"; {_mebibytes(max(held))} of pixels are kept for all" if any(held) else ""
+        )
+
 
 def make_plan(
     loader: TileLoader,
@@ -150,14 +165,14 @@ def make_plan(
     measures: int,
     channels: int,
     against: tuple[int, ...] | None,
-    sample: RegionSample,
+    samples: Sequence[RegionSample],
     spectra: tuple[SpectrumSpec, ...],
     order: Order,
     rounds: list[tuple[Summary, ...]],
     counting: bool,
     memory_limit: int | None,
     slots: int,
-    sigmas: int,
+    halos: tuple[Shape, ...],
     shifted: Sequence[Measure] = (),
     n_shifts: int = 0,
     detrend: bool = False,
@@ -166,6 +181,9 @@ def make_plan(
 
     Parameters
     ----------
+    loader : whose halo along each axis is the widest of all blurs.
+    samples, halos : of each blur.
+    spectra : of the blur whose spectra are largest.
     shifted, n_shifts : measures whose values are wanted of so many shifts as well.
     detrend : whether trends are fitted first.
 
@@ -174,7 +192,7 @@ def make_plan(
     InputError
         If not even the smallest tile fits; with the numbers.
     """
-    raster = loader.raster
+    raster, sample = loader.raster, samples[0]
     side = block_side(raster, channels)
     allowed = task_room(memory_limit)
     region = max(_region_bytes(loader, sample, spectra), stage_bytes(rounds, loader))
@@ -185,6 +203,19 @@ def make_plan(
     tallest = _tallest(loader, features, side, field) // CELL
     spectrum = sum(spec.nbytes() for spec in spectra) // 2 if on_the_way else 0
     differing = loader.may_miss or (n_shifts > 0 and loader.mask is not None)
+
+    def task(tiles: Sequence[Selection], strip: int, units: int) -> int:
+        # A tile as features of some view see it takes as much again.
+        item = (8 if wide_tiles(raster, features) else 4) * (1 + any(map(view_of, features)))
+        room, loaded = sum(room_of(features)), max(tile.channels for tile in tiles)
+        tile_bytes = _tile_bytes(loader, loaded, side, strip, room, item, n_shifts > 0)
+        if field is not None:
+            tile_bytes += SPECTRUM_WORK * math.prod(field.region_shape)
+            if not field.in_strips((side, side), strip):
+                tile_bytes += loader.peak_bytes((side, side))
+        work = max(f.workspace_bytes(tile.channels) for f in features for tile in tiles)
+        return units + work + tile_bytes
+
     for group in _groups(channels):
         tiles = matrix_tiles(channels, against, group)
         unit = max(
@@ -193,18 +224,8 @@ def make_plan(
             + tile.channels * spectrum
             for tile in tiles
         )
-        work = max(f.workspace_bytes(tile.channels) for f in features for tile in tiles)
-        loaded = max(tile.channels for tile in tiles)
-        room = sum(room_of(features))
         for strip in range(tallest, 0, -1):
-            # A tile as features of some view see it takes as much again.
-            item = (8 if wide_tiles(raster, features) else 4) * (1 + any(map(view_of, features)))
-            tile_bytes = _tile_bytes(loader, loaded, side, strip * CELL, room, item, n_shifts > 0)
-            if field is not None:
-                tile_bytes += SPECTRUM_WORK * math.prod(field.region_shape)
-                if not field.in_strips((side, side), strip * CELL):
-                    tile_bytes += loader.peak_bytes((side, side))
-            needed = max(2 * unit + work + tile_bytes, region)
+            needed = max(task(tiles, strip * CELL, 2 * unit), region)
             if (allowed is None or needed <= allowed) and unit <= UNIT_BYTES:
                 fits.append((group, strip * CELL, needed, unit))
                 break
@@ -220,21 +241,31 @@ def make_plan(
         )
     group, strip, needed, unit = max(fits, key=lambda fit: fit[1])
     tiles = matrix_tiles(channels, against, group)
-    reads = 0
-    if counting or not idle(features):
-        once = _block_reads(loader, features, side, strip)
-        # A shifted tile comes in up to four pieces, each with its halo.
-        again = n_shifts * _block_reads(loader, features, side, strip, 2)
-        reads = sum(tile.channels for tile in tiles) * (once + again)
-    whole = _region_reads(loader, sample.regions, sample.chosen)
-    regions = whole
-    if order.known_later:
-        few = thin(sample.chosen, PROBES)
-        regions = _region_reads(loader, probes(sample.regions), few)
-    regions += detrend * whole
-    if spectra and not (field is not None and field.in_strips((side, side), strip)):
-        regions += _region_reads(loader, sample.regions, thin(sample.chosen, SPECTRUM_REGIONS))
-    summaries = stage_reads(rounds, loader)
+    passes = Passes(
+        loader, halos, features, side, tuple(tile.channels for tile in tiles), samples, order,
+        bool(spectra), tuple(stage_looks(rounds, loader)), counting or not idle(features),
+        n_shifts, detrend,
+    )  # fmt: skip
+    blurs, held_blocks, held_regions = len(halos), 0, 0
+    if blurs > 1 and not loader.source.resident:
+        if (blurs + 1) * unit <= 2 * UNIT_BYTES:
+            choices = [(passes.block_bytes(strip, 0), -strip, 0, 0)]
+            for part in range(1, 5):
+                rows = -(-strip // (part * CELL)) * CELL
+                if rows < min(LOW_STRIP, strip):
+                    break
+                base = task(tiles, rows, 2 * blurs * unit)
+                held = _held(*passes.of_a_block(rows), base, allowed)
+                if held:
+                    choices.append((passes.block_bytes(rows, held), -rows, held, base + held))
+            _, rows, held_blocks, more = min(choices)
+            strip, needed = -rows, max(needed, more)
+        base = max(
+            _region_bytes(loader, sample, spectra, blurs), stage_bytes(rounds, loader, blurs)
+        )
+        held_regions = _held(*passes.of_a_region(), base, allowed)
+        if held_regions:
+            needed = max(needed, base + held_regions)
     rows = channels if against is None else len(against)
     return Plan(
         raster=raster,
@@ -248,26 +279,25 @@ def make_plan(
         sampled_regions=int(sample.chosen.sum(axis=1).max(initial=0)),
         regions=len(sample.regions),
         channels_a_unit=channels_a_unit(sample),
-        summary_passes=len(summaries),
+        summary_passes=len(passes.summaries),
         matrix_tiles=len(tiles),
-        bytes_read=int(
-            sigmas * loader.source.dtype.itemsize * (reads + regions + sum(summaries) * channels)
-        ),
+        bytes_read=passes.block_bytes(strip, held_blocks) + passes.region_bytes(held_regions),
         task_bytes=needed,
         memory_limit=memory_limit,
         unit_bytes=max(unit, unit_bytes(rounds, raster)),
-        result_bytes=sigmas * 8 * rows * channels * measures * 3,
-        sigmas=sigmas,
+        result_bytes=blurs * 8 * rows * channels * measures * 3,
+        sigmas=blurs,
         n_shifts=n_shifts,
         field_on_the_way=on_the_way,
+        held_blocks=held_blocks,
+        held_regions=held_regions,
     )
 
 
-def _region_reads(loader: TileLoader, regions: tuple[Box, ...], chosen: NDArray[np.bool_]) -> int:
-    """Pixels of all channels that are read of the chosen regions, halos included."""
-    y, x = (2 * side for side in loader.halo)
-    sizes = [(region.shape[0] + y) * (region.shape[1] + x) for region in regions]
-    return int((chosen * np.array(sizes)).sum())
+def _held(each: int, full: int, base: int, allowed: int | None) -> int:
+    """Bytes that there is room for beside `base`, at most `full`; 0 if not for `each`."""
+    room = full if allowed is None else min(full, allowed - base)
+    return room if room >= each else 0
 
 
 def _tallest(
@@ -310,25 +340,6 @@ def _unit_bytes(
     return sums + tile.channels * (4 * cells + 8)
 
 
-def _block_reads(
-    loader: TileLoader, features: tuple[Features, ...], side: int, strip: int, halos: int = 1
-) -> int:
-    """Pixels of one channel that the pair pass reads, halos included."""
-    room = sum(room_of(features))
-    halo = halos * loader.halo[0], halos * loader.halo[1]
-    total = 0
-    for block in grid(loader.raster, side):
-        strips = -(-block.shape[0] // strip)
-        rows = block.shape[0] + strips * (room + 2 * halo[0])
-        total += rows * (block.shape[1] + room + 2 * halo[1])
-    return total
-
-
-def channels_a_unit(sample: RegionSample) -> int:
-    """Channels in one unit of the statistics pass: about four million pixels a region."""
-    return max(1, min(64, 2**22 // max(box.size for box in sample.regions)))
-
-
 def _tile_bytes(
     loader: TileLoader, channels: int, side: int, strip: int, room: int, item: int, shifted: bool
 ) -> int:
@@ -345,7 +356,10 @@ def _tile_bytes(
 
 
 def _region_bytes(
-    loader: TileLoader, sample: RegionSample, spectra: tuple[SpectrumSpec, ...]
+    loader: TileLoader,
+    sample: RegionSample,
+    spectra: tuple[SpectrumSpec, ...],
+    blurs: int = 1,
 ) -> int:
     box = max(sample.regions, key=lambda region: region.size)
     unit = channels_a_unit(sample) * sum(spec.nbytes() for spec in spectra)
@@ -353,4 +367,4 @@ def _region_bytes(
     # lags the field, its lag and what these are made of.
     work = 24 * box.size + (SPECTRUM_WORK * box.size if spectra else 0)
     work += 48 * box.size if any(isinstance(spec, LagSpectrum) for spec in spectra) else 0
-    return 2 * unit + work + loader.peak_bytes(box.shape)
+    return 2 * blurs * unit + work + loader.peak_bytes(box.shape)

@@ -21,6 +21,7 @@ from bigcorr.pairs.summaries import idle
 from bigcorr.run.checkpoint import Arrays
 from bigcorr.run.loader import Loaded, TileLoader
 from bigcorr.run.pair_pass import PairSpec, pair_unit
+from bigcorr.run.together import Steps, in_steps
 from bigcorr.tiles import Box
 
 
@@ -58,7 +59,7 @@ class ShiftedLoader(TileLoader):
         Values are float64 in any case.
         """
         assert self.vectors is not None
-        still = TileLoader(self.source, self.sigma, self.nodata, self.mask, self.trends)
+        still = TileLoader(self.source, self.sigma, self.nodata, self.mask, self.trends, self.held)
         for channel in channels:
             values = np.zeros(box.shape)
             valid = np.ones(box.shape, np.uint8)
@@ -78,12 +79,13 @@ class ShiftedLoader(TileLoader):
             yield Loaded(int(channel), None if zero else values, own, None)
 
 
+@in_steps
 def shift_unit(
     loader: ShiftedLoader, block: Box, spec: PairSpec, statistics: ChannelStatistics
-) -> Arrays:
+) -> Steps:
     """All sums of one canonical block of one draw, as `pair_unit`."""
     try:
-        return pair_unit(loader, block, spec, statistics)
+        return (yield from pair_unit.steps(loader, block, spec, statistics))
     except InputError as error:
         raise InputError(
             f"n_shifts: a shifted channel takes the pixels that it misses along; {error}"

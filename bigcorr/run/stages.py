@@ -1,15 +1,17 @@
-"""One stage of a job: many units through a pool, merged in the order of the units.
+"""Stages of a job: many units through a pool, merged in the order of the units.
 
 The order in which units finish says nothing about the result: they are folded 0, 1, 2, ... and
-kept on disk until their turn. A section is a run of units with a sum of its own. Knows nothing of
+kept on disk until their turn. A section is a run of units with a sum of its own. Stages of several
+blurs may go through the pool side by side; each is merged and kept by itself. Knows nothing of
 what a unit computes.
 """
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from bigcorr.retry import in_words, patiently, telling
 from bigcorr.run.checkpoint import Arrays, Checkpoint
 from bigcorr.run.cluster import Pool
 from bigcorr.run.progress import Progress
+from bigcorr.run.together import run_together
 from bigcorr.run.worker_memory import DeadWorkerError
 from bigcorr.tiles import Box
 
@@ -46,6 +49,141 @@ class Section:
         }
 
 
+@dataclass(frozen=True)
+class StageAsked:
+    """A stage that is wanted: ``function(*unit)`` for all units, folded in order.
+
+    name : what it is, the same for all blurs.
+    folder : where its units and sums are kept, a name of its own.
+    sections : lengths of the runs of units that are folded by themselves; one run by default.
+    finish : ``finish(section, total)`` gives what is kept of a section once it is whole.
+    keys : where each unit looks, in increasing order; by default its number. Units with the same
+        key of stages with the same name may be worked on together.
+    """
+
+    name: str
+    folder: str
+    function: Callable[..., Arrays]
+    units: Sequence[tuple]
+    fold: Fold
+    sections: Sequence[int] | None = None
+    finish: Callable[[int, Arrays], Arrays] | None = None
+    keys: Sequence[tuple[int, ...]] | None = None
+
+
+class _Running:
+    """A stage under way: what is merged of it, what waits for its turn, what is to be done."""
+
+    def __init__(self, asked: StageAsked, checkpoint: Checkpoint | None) -> None:
+        self.asked, self.checkpoint = asked, checkpoint
+        self.ends = np.cumsum(asked.sections or [len(asked.units)]).tolist()
+        whole, prefix, stored = checkpoint.done(asked.folder) if checkpoint else (0, 0, set[int]())
+        self.finished = [Section(None, checkpoint, asked.folder, k) for k in range(whole)]
+        self.merged = self.ends[whole - 1] if whole else 0
+        self.total: Arrays = {}
+        if checkpoint and prefix > self.merged:
+            self.total, self.merged = checkpoint.read_prefix(asked.folder, prefix), prefix
+        stored = {index for index in stored if index >= self.merged}
+        self.found = self.merged + len(stored)
+        units = range(self.merged, len(asked.units))
+        self.pending = [index for index in units if index not in stored]
+        self.waiting: dict[int, Arrays | None] = dict.fromkeys(stored)
+        self.since = 0
+
+    def key(self, index: int) -> tuple[int, ...]:
+        return (index,) if self.asked.keys is None else self.asked.keys[index]
+
+    def fold_ready(self) -> None:
+        """Fold all units whose turn it is."""
+        folder, checkpoint = self.asked.folder, self.checkpoint
+        while True:
+            if len(self.finished) < len(self.ends) and self.merged == self.ends[len(self.finished)]:
+                if self.asked.finish is not None:
+                    self.total = self.asked.finish(len(self.finished), self.total)
+                if checkpoint:
+                    checkpoint.write_section(folder, len(self.finished), self.merged, self.total)
+                    self.finished.append(Section(None, checkpoint, folder, len(self.finished)))
+                else:
+                    self.finished.append(Section(self.total, None, folder, len(self.finished)))
+                self.total, self.since = {}, 0
+                continue
+            if self.merged not in self.waiting:
+                return
+            started = time.perf_counter()
+            arrays = self.waiting.pop(self.merged)
+            if arrays is None:
+                assert checkpoint is not None
+                arrays = checkpoint.read_unit(folder, self.merged)
+            self.since += sum(array.nbytes for array in arrays.values())
+            self.asked.fold(self.total, self.merged, arrays)
+            self.total["time.merge"] = self.total.get("time.merge", np.array(0.0)) + (
+                time.perf_counter() - started
+            )
+            self.merged += 1
+            held = sum(array.nbytes for array in self.total.values())
+            within = self.merged not in self.ends
+            if checkpoint and within and self.since > max(PREFIX_BYTES, 2 * held):
+                checkpoint.write_prefix(folder, self.merged, self.total)
+                self.since = 0
+
+
+def run_stages(
+    pool: Pool,
+    asked: Sequence[StageAsked],
+    *,
+    held_bytes: int = 0,
+    checkpoint: Checkpoint | None,
+    progress: Progress,
+) -> list[tuple[list[Section], int]]:
+    """Run stages side by side: their units that look at the same place make up one task.
+
+    Parameters
+    ----------
+    asked : stages of the same name, one a blur
+    held_bytes : most bytes of pixels that the units of a task keep for each other
+
+    Returns
+    -------
+    list of (sections, found)
+        Of each stage; `found`: its units that an earlier run had done already.
+    """
+    running = [_Running(stage, checkpoint) for stage in asked]
+    name = asked[0].folder if len(asked) == 1 else asked[0].name
+    count = sum(len(stage.units) for stage in asked)
+    found = sum(stage.found for stage in running)
+    if found:
+        progress.note(f"{name}: {found} of {count} units are done already")
+    places: dict[tuple[int, ...], list[tuple[_Running, int]]] = defaultdict(list)
+    for stage in running:
+        for index in stage.pending:
+            places[stage.key(index)].append((stage, index))
+    pending = [places[key] for key in sorted(places)]
+    progress(name, found, count)
+    for stage in running:
+        stage.fold_ready()
+    tasks = (
+        (
+            checkpoint,
+            name,
+            [(s.asked.folder, index, s.asked.function, s.asked.units[index]) for s, index in parts],
+            held_bytes,
+        )
+        for parts in pending
+    )
+    done = found
+    try:
+        for position, results in pool.imap(_run_units, tasks):
+            for (stage, index), arrays in zip(pending[position], results, strict=True):
+                stage.waiting[index] = arrays
+                stage.fold_ready()
+            done += len(results)
+            progress(name, done, count)
+    except DeadWorkerError as error:
+        stage, index = pending[error.index][0]
+        raise error.told(_unit_in_words(name, index, stage.asked.units[index])) from error
+    return [(stage.finished, stage.found) for stage in running]
+
+
 def run_stage(
     pool: Pool,
     stage: str,
@@ -58,77 +196,9 @@ def run_stage(
     checkpoint: Checkpoint | None,
     progress: Progress,
 ) -> tuple[list[Section], int]:
-    """Run ``function(*unit)`` for all units and fold the results in order.
-
-    Parameters
-    ----------
-    sections : lengths of the runs of units that are folded by themselves; one run by default.
-    finish : ``finish(section, total)`` gives what is kept of a section once it is whole.
-
-    Returns
-    -------
-    sections : list of Section
-    found : int
-        Units that an earlier run had done already.
-    """
-    ends = np.cumsum(sections or [len(units)]).tolist()
-    whole, prefix, stored = checkpoint.done(stage) if checkpoint else (0, 0, set[int]())
-    finished = [Section(None, checkpoint, stage, k) for k in range(whole)]
-    merged = ends[whole - 1] if whole else 0
-    total: Arrays = {}
-    if checkpoint and prefix > merged:
-        total, merged = checkpoint.read_prefix(stage, prefix), prefix
-    stored = {index for index in stored if index >= merged}
-    found = merged + len(stored)
-    if found:
-        progress.note(f"{stage}: {found} of {len(units)} units are done already")
-    pending = [index for index in range(merged, len(units)) if index not in stored]
-    waiting: dict[int, Arrays | None] = dict.fromkeys(stored)
-    since = 0
-    progress(stage, found, len(units))
-
-    def fold_ready() -> None:
-        nonlocal merged, since, total
-        while True:
-            if len(finished) < len(ends) and merged == ends[len(finished)]:
-                if finish is not None:
-                    total = finish(len(finished), total)
-                if checkpoint:
-                    checkpoint.write_section(stage, len(finished), merged, total)
-                    finished.append(Section(None, checkpoint, stage, len(finished)))
-                else:
-                    finished.append(Section(total, None, stage, len(finished)))
-                total, since = {}, 0
-                continue
-            if merged not in waiting:
-                return
-            started = time.perf_counter()
-            arrays = waiting.pop(merged)
-            if arrays is None:
-                assert checkpoint is not None
-                arrays = checkpoint.read_unit(stage, merged)
-            since += sum(array.nbytes for array in arrays.values())
-            fold(total, merged, arrays)
-            total["time.merge"] = total.get("time.merge", np.array(0.0)) + (
-                time.perf_counter() - started
-            )
-            merged += 1
-            held = sum(array.nbytes for array in total.values())
-            if checkpoint and merged not in ends and since > max(PREFIX_BYTES, 2 * held):
-                checkpoint.write_prefix(stage, merged, total)
-                since = 0
-
-    fold_ready()
-    tasks = ((checkpoint, stage, index, function, units[index]) for index in pending)
-    try:
-        for count, (position, arrays) in enumerate(pool.imap(_run_unit, tasks), 1):
-            waiting[pending[position]] = arrays
-            fold_ready()
-            progress(stage, found + count, len(units))
-    except DeadWorkerError as error:
-        index = pending[error.index]
-        raise error.told(_unit_in_words(stage, index, units[index])) from error
-    return finished, found
+    """One stage by itself; the parameters are those of `StageAsked` and `run_stages`."""
+    asked = StageAsked(stage, stage, function, units, fold, sections, finish)
+    return run_stages(pool, [asked], checkpoint=checkpoint, progress=progress)[0]
 
 
 def _unit_in_words(stage: str, index: int, unit: tuple) -> str:
@@ -136,17 +206,21 @@ def _unit_in_words(stage: str, index: int, unit: tuple) -> str:
     return f"unit {index} of {stage}" + ("" if box is None else f", {in_words(box)}")
 
 
-def _run_unit(
+def _run_units(
     checkpoint: Checkpoint | None,
     stage: str,
-    index: int,
-    function: Callable[..., Arrays],
-    unit: tuple,
-) -> Any:
-    """In the worker: compute a unit and keep it where all can see it, or hand it back."""
+    parts: list[tuple[str, int, Callable[..., Arrays], tuple]],
+    held_bytes: int,
+) -> list[Arrays | None]:
+    """In the worker: compute units and keep them where all can see them, or hand them back."""
+    _, index, function, unit = parts[0]
     where = _unit_in_words(stage, index, unit)
-    arrays = telling(where, function, *unit)
+    if len(parts) == 1:
+        found = [telling(where, function, *unit)]
+    else:
+        found = telling(where, run_together, [part[2:] for part in parts], held_bytes)
     if checkpoint is None:
-        return arrays
-    patiently(f"keeping {where}", checkpoint.write_unit, stage, index, arrays)
-    return None
+        return list(found)
+    for (folder, index, _, _), arrays in zip(parts, found, strict=True):
+        patiently(f"keeping {where}", checkpoint.write_unit, folder, index, arrays)
+    return [None] * len(parts)

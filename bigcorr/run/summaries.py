@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from bigcorr.pairs.summaries import (
 from bigcorr.run.checkpoint import Arrays
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.stages import Fold, Section
+from bigcorr.run.together import Steps, in_steps
 from bigcorr.tiles import Box, Shape
 
 REGIONS_A_UNIT = 8
@@ -39,9 +41,9 @@ GROUP_BYTES = 16 * 2**20
 
 Stage = Callable[
     [str, Callable[..., Arrays], list[tuple], Fold, list[int], Callable[[int, Arrays], Arrays]],
-    list[Section],
+    Generator[Any, Any, list[Section]],
 ]
-"""``stage(name, function, units, fold, sections, finish)``"""
+"""``yield from stage(name, function, units, fold, sections, finish)``"""
 
 
 def channels_a_group(summaries: tuple[Summary, ...], raster: Shape) -> int:
@@ -56,14 +58,14 @@ def summarise(
     loader: TileLoader,
     statistics: ChannelStatistics,
     stage: Stage,
-) -> ChannelStatistics:
+) -> Generator[Any, Any, ChannelStatistics]:
     """Run the stages of all rounds.
 
     Parameters
     ----------
     rounds : as `rounds_of` gives them
     statistics : of all channels
-    stage : runs one stage
+    stage : asks for one stage and waits for what it found
 
     Returns
     -------
@@ -85,7 +87,7 @@ def summarise(
             units += [(loader, numbers, regions[a : a + REGIONS_A_UNIT], busy, own) for a in runs]
         finish = partial(_finish, summaries, busy, loader.raster, owns)
         name = "summaries" if level == 0 else f"summaries {level + 1}"
-        parts = stage(name, summary_unit, units, _add, [len(runs)] * len(groups), finish)
+        parts = yield from stage(name, summary_unit, units, _add, [len(runs)] * len(groups), finish)
         done = Round(summaries, group, dict(enumerate(parts)))
         statistics = replace(statistics, known=Known((*statistics.known.rounds, done)))
     return statistics
@@ -123,13 +125,14 @@ def _finish(
     return {**out, **times, "time.summaries": spent}
 
 
+@in_steps
 def summary_unit(
     loader: TileLoader,
     channels: NDArray[np.int64],
     regions: tuple[Box, ...],
     tallies: tuple[Tally, ...],
     statistics: ChannelStatistics,
-) -> Arrays:
+) -> Steps:
     """Tallies of some channels over some regions, in a worker.
 
     Parameters
@@ -149,6 +152,7 @@ def summary_unit(
     totals = [np.zeros((len(channels), *t.shape(raster)), t.dtype) for t in tallies]
     margin = max((t.margin for t in tallies), default=0)
     for core in regions:
+        yield
         reach = core.padded(margin, margin, margin, margin).clipped(raster)
         inner = core.relative_to(reach).slices
         shared = loader.mask_tile(reach)
@@ -178,8 +182,11 @@ def summary_unit(
     return {**out, **{f"time.{name}": np.array(seconds) for name, seconds in timer.items()}}
 
 
-def stage_bytes(rounds: list[tuple[Summary, ...]], loader: TileLoader) -> int:
-    """Most bytes of a task of these stages: two units, a group finished, the work on a region."""
+def stage_bytes(rounds: list[tuple[Summary, ...]], loader: TileLoader, blurs: int = 1) -> int:
+    """Most bytes of a task of these stages: two units, a group finished, the work on a region.
+
+    blurs : that a task works on together.
+    """
     most = 0
     for summaries in rounds:
         tallies = tallies_of(summaries)
@@ -187,7 +194,7 @@ def stage_bytes(rounds: list[tuple[Summary, ...]], loader: TileLoader) -> int:
         height, width = (side + 2 * margin for side in _largest(loader.raster))
         pixels = height * width
         work = max(t.workspace_bytes(pixels) for t in tallies)
-        own = 4 * unit_bytes([summaries], loader.raster)
+        own = 4 * blurs * unit_bytes([summaries], loader.raster)
         most = max(most, own + work + 16 * pixels + loader.peak_bytes((height, width)))
     return most
 
@@ -200,20 +207,14 @@ def unit_bytes(rounds: list[tuple[Summary, ...]], raster: Shape) -> int:
     )
 
 
-def stage_reads(rounds: list[tuple[Summary, ...]], loader: TileLoader) -> list[int]:
-    """Pixels of one channel that each pass reads, halos included, where none is empty."""
-    halo = loader.halo
+def stage_looks(rounds: list[tuple[Summary, ...]], loader: TileLoader) -> list[tuple[int, int]]:
+    """Of each pass that reads: pixels wanted on all sides of the regions, channels of a group."""
     passes = []
     for summaries in rounds:
         busy = [t for t in tallies_of(summaries) if not t.idle(loader.lowest is not None)]
         if busy:
-            margin = 2 * max(t.margin for t in busy)
-            passes.append(
-                sum(
-                    (r.shape[0] + margin + 2 * halo[0]) * (r.shape[1] + margin + 2 * halo[1])
-                    for r in regions_of(loader.raster)
-                )
-            )
+            margin = max(t.margin for t in busy)
+            passes.append((margin, channels_a_group(summaries, loader.raster)))
     return passes
 
 

@@ -17,14 +17,16 @@ from bigcorr.pairs.statistics import SAMPLE, regions_of
 from bigcorr.pairs.trend import Trends, fit_trends, trend_moments
 from bigcorr.run.checkpoint import Arrays
 from bigcorr.run.loader import TileLoader
-from bigcorr.tiles import Box
+from bigcorr.run.together import Steps, in_steps
+from bigcorr.tiles import Box, Shape
 
 REGIONS_A_UNIT = 8
 
 
+@in_steps
 def trend_unit(
     loader: TileLoader, channels: NDArray[np.int64], regions: tuple[Box, ...], order: int
-) -> Arrays:
+) -> Steps:
     """Moments of some channels over some regions.
 
     Returns
@@ -37,6 +39,7 @@ def trend_unit(
     weights = np.zeros((len(channels), 2 * order + 1, 2 * order + 1))
     products = np.zeros((len(channels), order + 1, order + 1))
     for region in regions:
+        yield
         shared = loader.mask_tile(region)
         for row, loaded in enumerate(loader.channels(region, channels, timer)):
             start = time.perf_counter()
@@ -50,18 +53,24 @@ def trend_unit(
     return {"weights": weights, "products": products, **out}
 
 
-def trend_units(
-    loader: TileLoader, groups: list[NDArray[np.int64]], order: int
-) -> tuple[list[tuple], list[tuple[Any, slice]]]:
-    """Units of the stage, and which channels each is about.
+def trend_regions(raster: Shape) -> tuple[Box, ...]:
+    """Where trends are looked for.
 
     At most 64 regions, evenly spread over the whole raster whatever lies in them: the surface of a
     channel is that of its empty places too.
     """
-    regions = regions_of(loader.raster)
+    regions = regions_of(raster)
     if len(regions) > SAMPLE:
         keep = np.linspace(0, len(regions) - 1, SAMPLE).round().astype(int)
         regions = tuple(regions[k] for k in keep)
+    return regions
+
+
+def trend_units(
+    loader: TileLoader, groups: list[NDArray[np.int64]], order: int
+) -> tuple[list[tuple], list[tuple[Any, slice]]]:
+    """Units of the stage, and which channels each is about."""
+    regions = trend_regions(loader.raster)
     units: list[tuple] = []
     places: list[tuple[Any, slice]] = []
     for group in groups:
