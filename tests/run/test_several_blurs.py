@@ -24,6 +24,7 @@ from bigcorr.raster.memory import DaskSource
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import ThreadPool
 from bigcorr.run.loader import TileLoader
+from bigcorr.run.memory import FILL, PROCESS_BYTES
 from bigcorr.run.pairs_job import ask, compute, plan_for, run_pairs
 from bigcorr.run.progress import SILENT, Silent
 from bigcorr.run.together import HeldPixels
@@ -153,11 +154,12 @@ def test_where_memory_is_short_fewer_channels_serve_all_and_the_plan_says_so(tmp
     path = store(tmp_path / "many.zarr", stack)
     question = {"measures": ["pearson"], "significance": False}
     plans, bits = [], []
-    for limit in (MANY, 740 << 20, 700 << 20, 670 << 20):
+    room = [int((PROCESS_BYTES + (mebibytes << 20)) / FILL) + 1 for mebibytes in (155, 125, 102)]
+    for limit in (MANY, *room):
         plan, many = run(path, SIGMAS, limit, read=read, **question)
         plans.append(plan)
         bits.append(many["pearson"].values)
-        assert plan.worker_bytes <= max(0.75 * limit, 0)
+        assert plan.worker_bytes <= FILL * limit
         assert 0.6 * plan.bytes_read < read[0] <= plan.bytes_read
     assert all(np.array_equal(one, bits[0]) for one in bits)
     reads = [plan.bytes_read for plan in plans]
