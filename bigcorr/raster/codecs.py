@@ -68,6 +68,23 @@ def has_crc32c(array: zarr.Array[Any]) -> bool:
     return any(codec["name"] == "crc32c" for codec in _codecs(array))
 
 
+def index_is_verified(array: zarr.Array[Any]) -> bool:
+    """Whether the index of a shard, if there are any, is held against a checksum.
+
+    The Rust pipeline believes an index: of a damaged one it may ask for more memory than there is,
+    which ends the process.
+    """
+    if array.metadata.zarr_format == 2:
+        return True
+    codecs = list(array.metadata.to_dict()["codecs"])
+    while codecs and codecs[0]["name"] == "sharding_indexed":
+        inner = codecs[0]["configuration"]
+        if not any(codec["name"] == "crc32c" for codec in inner["index_codecs"]):
+            return False
+        codecs = list(inner["codecs"])
+    return True
+
+
 def has_checksum(array: zarr.Array[Any]) -> bool:
     """Whether a flipped bit of a chunk is noticed when it is decoded."""
     sure = ("crc32c", "gzip", "fletcher32", "adler32", "crc32")

@@ -24,7 +24,7 @@ from zarr.core.buffer.cpu import NDBuffer
 
 from bigcorr.errors import InputError, RunError
 from bigcorr.raster.chunks import damaged_chunks, describe_chunk, one_line, store_root
-from bigcorr.raster.codecs import fast_codecs, has_crc32c, refuse_pickles
+from bigcorr.raster.codecs import fast_codecs, has_crc32c, index_is_verified, refuse_pickles
 
 CHUNK = 512
 SHARD = 2048
@@ -38,12 +38,13 @@ MAX_SHARD_PARTS = 2**24
 
 
 def open_array(path: str | Path, mode: str = "r", component: str = "") -> zarr.Array[Any]:
-    """Open one array; the Rust pipeline serves format 3 in native byte order."""
+    """Open one array; the Rust pipeline serves format 3 in native byte order where it is safe."""
     try:
         array = zarr.open_array(str(path), path=component or None, mode=mode)
         _check_chunks(array)
         refuse_pickles(array)
-        if array.metadata.zarr_format == 3 and array.dtype.isnative and not has_crc32c(array):
+        fast = array.metadata.zarr_format == 3 and array.dtype.isnative
+        if fast and not has_crc32c(array) and index_is_verified(array):
             with fast_codecs(in_order=mode != "r" and array.shards is not None):
                 array = zarr.open_array(str(path), path=component or None, mode=mode)
     except (InputError, MemoryError):
@@ -175,9 +176,12 @@ def read_into(array: zarr.Array[Any], selection: tuple[slice, ...], out: NDArray
             array.get_basic_selection(selection, out=NDBuffer.from_numpy_array(out))
         else:
             out[...] = np.asarray(array[selection]).reshape(out.shape)
-    except (KeyboardInterrupt, MemoryError):
+    except KeyboardInterrupt:
         raise
     except Exception as error:
+        # Nothing verifies some indices of shards: a chunk of any size is damage then.
+        if isinstance(error, MemoryError) and index_is_verified(array):
+            raise
         raise RunError(_damage(array, selection, error)) from error
 
 

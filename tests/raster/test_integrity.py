@@ -13,7 +13,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 import bigcorr as bc
 from bigcorr.errors import RunError
-from bigcorr.operators import NCC
+from bigcorr.operators import NCC, GaussianBlur
 from bigcorr.raster import chunks, codecs, store
 from bigcorr.raster.source import open_source
 from bigcorr.raster.writer import ShardWriter
@@ -187,3 +187,28 @@ def test_plain_zarr_python_reads_what_has_checksums(tmp_path: Path) -> None:
     checksum = {"name": "zstd", "configuration": {"level": -1000, "checksum": True}}
     assert metadata["codecs"][0]["configuration"]["codecs"][-1] == checksum
     assert np.array_equal(zarr.open_array(str(tmp_path / "s.zarr"), path="raster")[...], image)
+
+
+def test_an_index_without_a_checksum_is_not_believed(tmp_path: Path) -> None:
+    # Other libraries may write shards whose index nothing verifies; read, they are as good.
+    pixels = np.random.default_rng(7).integers(0, 99, (2, 40, 36)).astype("u2")
+    path = tmp_path / "a.zarr"
+    codec = {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": [1, 20, 18],
+            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+            "index_codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+            "index_location": "end",
+        },
+    }
+    zarr.create_array(path, data=pixels, chunks=pixels.shape, compressors=None)
+    metadata = json.loads((path / "zarr.json").read_text())
+    (path / "zarr.json").write_text(json.dumps({**metadata, "codecs": [codec]}))
+    zarr.open_array(path, mode="r+")[:] = pixels
+    assert np.array_equal(bc.open_raster(path).values, pixels)
+    # An index that is read from the wrong place tells of chunks of any size.
+    file = path / "c" / "0" / "0" / "0"
+    file.write_bytes(file.read_bytes() + bytes(range(1, 6)))
+    with pytest.raises(RunError, match=r"chunk \(0, 0, 0\) of .*a\.zarr"):
+        run_map(GaussianBlur(1.0), [str(path)], tmp_path / "o.zarr", cluster=ThreadPool(1))
