@@ -36,6 +36,8 @@ UNIT_BYTES = 512 * MiB
 """Most bytes of the sums of one unit: the driver holds two."""
 SPECTRUM_WORK = 80
 """Most bytes a pixel that taking the spectrum of a region needs."""
+PLAIN_WORK = 24
+"""The same of a field of which no pixel is missing and no lag is padded."""
 LOW_STRIP = 128
 """Rows of a block that should be held at once, if need be for fewer channels."""
 
@@ -210,7 +212,7 @@ def make_plan(
         room, loaded = sum(room_of(features)), max(tile.channels for tile in tiles)
         tile_bytes = _tile_bytes(loader, loaded, side, strip, room, item, n_shifts > 0)
         if field is not None:
-            tile_bytes += SPECTRUM_WORK * math.prod(field.region_shape)
+            tile_bytes += _spectrum_work(loader, (field,)) * math.prod(field.region_shape)
             if not field.in_strips((side, side), strip):
                 tile_bytes += loader.peak_bytes((side, side))
         work = max(f.workspace_bytes(tile.channels) for f in features for tile in tiles)
@@ -355,6 +357,14 @@ def _tile_bytes(
     return channels * height * width * item + masks + marks + loader.peak_bytes((height, width))
 
 
+def _spectrum_work(loader: TileLoader, spectra: tuple[SpectrumSpec, ...]) -> int:
+    whole = not any(side % REGION for side in loader.raster)
+    plain = not loader.may_miss and loader.mask is None
+    for spec in spectra:
+        plain &= isinstance(spec, FieldSpectrum) and not spec.padded and (spec.whole or whole)
+    return PLAIN_WORK if plain else SPECTRUM_WORK
+
+
 def _region_bytes(
     loader: TileLoader,
     sample: RegionSample,
@@ -365,6 +375,6 @@ def _region_bytes(
     unit = channels_a_unit(sample) * sum(spec.nbytes() for spec in spectra)
     # The blurred region, its copies for moments, and transforms of twice the side; for spatial
     # lags the field, its lag and what these are made of.
-    work = 24 * box.size + (SPECTRUM_WORK * box.size if spectra else 0)
+    work = 24 * box.size + (_spectrum_work(loader, spectra) * box.size if spectra else 0)
     work += 48 * box.size if any(isinstance(spec, LagSpectrum) for spec in spectra) else 0
     return 2 * blurs * unit + work + loader.peak_bytes(box.shape)
