@@ -160,14 +160,9 @@ class _Unit:
         """What was taken of the channels beside the sums of pairs."""
         out: Arrays = {}
         if self.sampled is not None:
-            mask = None if self.at_once else self.loader.mask_tile(self.block)
             some = np.flatnonzero(self.sampled)
-            numbers = self.spec.selection.numbers[[] if self.at_once else some]
-            read = self.loader.channels(self.block, numbers, self.timer, as_stored=True)
-            for c, loaded in zip(some, read, strict=False):
-                valid = mask if loaded.valid is None else loaded.valid
-                self._take_spectrum(int(c), loaded.values, valid, self.block)
-            self._keep_spectra()
+            if not self.at_once:
+                self._look_again(some)
             for name in self.spectra[int(some[0])] if len(some) else ():
                 arrays = [self.spectra[int(c)][name] for c in some]
                 out[f"spectra.{name}"] = np.stack(arrays).astype(np.float32)
@@ -176,6 +171,16 @@ class _Unit:
         if self.spec.coarse:
             out["coarse"] = self.coarse.astype(np.float32)
         return out
+
+    def _look_again(self, some: NDArray[np.intp]) -> None:
+        """Read the whole block of some channels for their spectra."""
+        mask = self.loader.mask_tile(self.block)
+        numbers = self.spec.selection.numbers[some]
+        read = self.loader.channels(self.block, numbers, self.timer, as_stored=True)
+        for c, loaded in zip(some, read, strict=True):
+            valid = mask if loaded.valid is None else loaded.valid
+            self._take_spectrum(int(c), loaded.values, valid, self.block)
+        self._keep_spectra()
 
     def cells(self, core: Box) -> CellTile | None:
         """A strip of the block in cells; None where a channel misses pixels of its own."""

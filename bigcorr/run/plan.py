@@ -20,8 +20,7 @@ from bigcorr.pairs.significance import FieldSpectrum, SpectrumSpec
 from bigcorr.pairs.statistics import REGION, WHOLE_PIXELS, RegionSample
 from bigcorr.pairs.summaries import Summary, idle
 from bigcorr.run.loader import TileLoader
-from bigcorr.run.memory import FILL, PROCESS_BYTES, MiB, Projection, task_room
-from bigcorr.run.memory import mebibytes as _mebibytes
+from bigcorr.run.memory import FILL, PROCESS_BYTES, MiB, Projection, mebibytes, task_room
 from bigcorr.run.order import Order
 from bigcorr.run.pair_pass import room_of
 from bigcorr.run.reading import Passes, channels_a_unit
@@ -117,7 +116,7 @@ class Plan:
 
     def rows(self) -> list[tuple[str, str]]:
         """The plan as a table of (what, how much)."""
-        limit = "none set" if self.memory_limit is None else _mebibytes(self.memory_limit)
+        limit = "none set" if self.memory_limit is None else mebibytes(self.memory_limit)
         return [
             ("raster", f"{self.channels} channels of {self.raster[0]} x {self.raster[1]}"),
             ("pairs", f"{self.pairs:,}"),
@@ -136,15 +135,15 @@ class Plan:
             ("rows of a block held at once", f"{self.strip} of {self.side}"),
             ("statistics from", f"up to {self.sampled_regions} of {self.regions} regions"),
             ("passes for summaries", str(self.summary_passes)),
-            ("read from storage (decoded)", _mebibytes(self.bytes_read)),
-            ("projected peak of a task", _mebibytes(self.task_bytes)),
-            ("projected peak of a worker", _mebibytes(self.worker_bytes)),
+            ("read from storage (decoded)", mebibytes(self.bytes_read)),
+            ("projected peak of a task", mebibytes(self.task_bytes)),
+            ("projected peak of a worker", mebibytes(self.worker_bytes)),
             ("memory limit of a slot", limit),
             ("tasks at a time", str(self.slots)),
-            ("what puts them together holds", _mebibytes(max(self.driver_bytes))),
-            ("projected peak of all processes", _mebibytes(self.peak_bytes)),
-            ("checkpoint, a unit", _mebibytes(self.unit_bytes)),
-            ("result", _mebibytes(self.result_bytes)),
+            ("what puts them together holds", mebibytes(max(self.driver_bytes))),
+            ("projected peak of all processes", mebibytes(self.peak_bytes)),
+            ("checkpoint, a unit", mebibytes(self.unit_bytes)),
+            ("result", mebibytes(self.result_bytes)),
         ]
 
     def _blurs(self) -> str:
@@ -157,7 +156,7 @@ class Plan:
         elif any(held):
             how = f"together in {'blocks' if held[0] else 'regions'}, else each reads for itself"
         return f"{self.sigmas}, {how}" + (
-            f"; {_mebibytes(max(held))} of pixels are kept for all" if any(held) else ""
+            f"; {mebibytes(max(held))} of pixels are kept for all" if any(held) else ""
         )
 
 
@@ -236,9 +235,9 @@ def make_plan(
             break
     if not fits:
         raise InputError(
-            f"memory: {channels} channels need at least {_mebibytes(needed + PROCESS_BYTES)} a "
-            f"task (the smallest tile takes {_mebibytes(needed)}), and {FILL:.0%} of the limit of "
-            f"{_mebibytes(memory_limit or 0)} is {_mebibytes(int(FILL * (memory_limit or 0)))}: "
+            f"memory: {channels} channels need at least {mebibytes(needed + PROCESS_BYTES)} a "
+            f"task (the smallest tile takes {mebibytes(needed)}), and {FILL:.0%} of the limit of "
+            f"{mebibytes(memory_limit or 0)} is {mebibytes(int(FILL * (memory_limit or 0)))}: "
             "raise --memory, run fewer threads a worker or ask for fewer channels"
         )
     group, strip, needed, unit = max(fits, key=lambda fit: fit[1])

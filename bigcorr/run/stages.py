@@ -184,23 +184,6 @@ def run_stages(
     return [(stage.finished, stage.found) for stage in running]
 
 
-def run_stage(
-    pool: Pool,
-    stage: str,
-    function: Callable[..., Arrays],
-    units: Sequence[tuple],
-    fold: Fold,
-    *,
-    sections: Sequence[int] | None = None,
-    finish: Callable[[int, Arrays], Arrays] | None = None,
-    checkpoint: Checkpoint | None,
-    progress: Progress,
-) -> tuple[list[Section], int]:
-    """One stage by itself; the parameters are those of `StageAsked` and `run_stages`."""
-    asked = StageAsked(stage, stage, function, units, fold, sections, finish)
-    return run_stages(pool, [asked], checkpoint=checkpoint, progress=progress)[0]
-
-
 def _unit_in_words(stage: str, index: int, unit: tuple) -> str:
     box = next((part for part in unit if isinstance(part, Box)), None)
     return f"unit {index} of {stage}" + ("" if box is None else f", {in_words(box)}")

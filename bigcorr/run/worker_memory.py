@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 import psutil
 
 from bigcorr.errors import RunError
+from bigcorr.run.memory import mebibytes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -51,9 +52,9 @@ class DeadWorkerError(RunError):
         often = "once" if times == 1 else f"{times} times"
         short = limit is not None and seen > NEAR * limit
         why = ", for want of memory" if short or not seen else ""
-        facts = [f"a worker was seen with {_mebibytes(seen)}"] if seen else []
-        facts += [] if limit is None else [f"it may take {_mebibytes(limit)}"]
-        facts += [] if projected is None else [f"projected are {_mebibytes(projected)}"]
+        facts = [f"a worker was seen with {mebibytes(seen)}"] if seen else []
+        facts += [] if limit is None else [f"it may take {mebibytes(limit)}"]
+        facts += [] if projected is None else [f"projected are {mebibytes(projected)}"]
         advice = "raise --memory or run fewer workers and threads"
         if not short and seen:
             advice = "that is not for want of memory: the logs of the workers say more"
@@ -126,7 +127,3 @@ class WorkerMemory:
     ) -> None:
         self._stop.set()
         self._thread.join(timeout=1.0)
-
-
-def _mebibytes(number: int) -> str:
-    return f"{number / 2**20:,.0f} MiB"

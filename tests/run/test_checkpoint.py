@@ -9,7 +9,7 @@ from bigcorr.errors import InputError, RunError
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import ThreadPool
 from bigcorr.run.progress import SILENT
-from bigcorr.run.stages import run_stage
+from bigcorr.run.stages import StageAsked, run_stages
 
 JOB = {"input": "a.zarr", "sigma": [2.0, 2.0]}
 
@@ -20,6 +20,12 @@ def double(x):
 
 def fold(total, index, unit):
     total["x"] = total.get("x", np.zeros(1)) * 3 + unit["x"]  # the order matters
+
+
+def run_stage(pool, name, function, units, fold, *, sections=None, checkpoint, progress):
+    """One stage by itself."""
+    asked = StageAsked(name, name, function, units, fold, sections)
+    return run_stages(pool, [asked], checkpoint=checkpoint, progress=progress)[0]
 
 
 def test_units_are_folded_in_order_and_found_again(tmp_path):
