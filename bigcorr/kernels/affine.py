@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.axis_sums import weighted_sums
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.resample import PREFILTER, filled, mirrored, prefilter
 from bigcorr.tiles import Box, Shape
 

@@ -6,8 +6,9 @@ Every result is the same sum wherever the tile was cut. Values in and out, no mi
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from bigcorr.kernels.jit import njit
 
 
 def weighted_sums(

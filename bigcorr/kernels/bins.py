@@ -10,8 +10,9 @@ knows of channels' names, files or measures.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from bigcorr.kernels.jit import njit
 
 BINS = 65536
 ZERO_BIN = 32768

@@ -13,10 +13,10 @@ y y, in planes one after the other. `moments` says what is summed and in which o
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.formulas import evaluate
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.vectors import LANES, fma, load, splat, store, transpose
 
 QUANTITIES = 5

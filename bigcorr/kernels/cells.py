@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.rows import fetch
 from bigcorr.kernels.vectors import LANES, fma, if_greater, load, splat, store
 

@@ -11,10 +11,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.gaussian import blur_tile
+from bigcorr.kernels.jit import njit
 from bigcorr.tiles import Box, Shape
 
 REACH = 16

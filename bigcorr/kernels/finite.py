@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.rows import is_rows, rows_of
 from bigcorr.kernels.vectors import LANES, load, splat, store
 

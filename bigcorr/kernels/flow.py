@@ -7,8 +7,9 @@ measured lives in `chips`, `blocks` and `sliding`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from bigcorr.kernels.jit import njit
 
 REACH = 2
 """Nodes to each side that `smooth_flow` takes in."""

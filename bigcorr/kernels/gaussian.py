@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.fold import fold
 from bigcorr.kernels.fused import fma
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.rows import fetch_row, raw_rows, raw_target, read_row, write_row
 from bigcorr.kernels.scratch import kept
 from bigcorr.kernels.vectors import LANES, transpose

@@ -7,8 +7,9 @@ it, and is the same both ways. Arrays in, arrays out.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from bigcorr.kernels.jit import njit
 
 KINDS = ("product", "chi2", "least", "entropy", "square")
 

@@ -8,10 +8,10 @@ matrix product out.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import ByteArray, FloatArray, TileArray
+from bigcorr.kernels.jit import njit
 
 
 @njit(cache=True, nogil=True)

@@ -16,9 +16,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.lbp_circle import METHODS, Circle, Method, circle
 from bigcorr.kernels.lbp_codes import code_table, encode
 from bigcorr.kernels.rows import raw_target

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.lbp_circle import METHODS, Method
 
 TABLE_POINTS = 16

@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.block_sums import QUANTITIES, add_rows, add_tails, sum_along
 from bigcorr.kernels.fold import fold
 from bigcorr.kernels.formulas import evaluate
 from bigcorr.kernels.gaussian import blur_tile
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.rows import fetch_row, raw_rows, raw_target, read_row, rows_of, write_row
 from bigcorr.kernels.scratch import kept
 from bigcorr.kernels.vectors import LANES, load, store, transpose

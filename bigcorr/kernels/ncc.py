@@ -17,11 +17,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels import moments
 from bigcorr.kernels.formulas import AGAIN, NCC
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.moments import EQUAL
 from bigcorr.kernels.rows import rows_of
 from bigcorr.kernels.window_sums import sliding_extreme

@@ -8,10 +8,10 @@ adds up the window correlations of all pairs at once.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import CELL, FETCH
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.rows import fetch
 from bigcorr.kernels.vectors import LANES, if_greater, load, splat, store
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from bigcorr.kernels.jit import njit
 
 NONE, QUADRATIC, GAUSSIAN, SOFT_ARGMAX = range(4)
 METHODS = {"none": NONE, "quadratic": QUADRATIC, "gaussian": GAUSSIAN, "soft_argmax": SOFT_ARGMAX}

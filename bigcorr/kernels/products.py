@@ -7,9 +7,9 @@ Direct, in vectors of eight, each sum in an order that only its own pixels decid
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.vectors import LANES, fma, load, splat, store
 
 FLOOR = 1e-12

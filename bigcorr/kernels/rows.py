@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
+
+from bigcorr.kernels.jit import njit
 
 _LINE = 64
 """Bytes that come from memory at a time."""

@@ -9,9 +9,9 @@ of a surface lives in `peaks`.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.pair_images import Images
 from bigcorr.kernels.peaks import finish_peak
 from bigcorr.kernels.products import (

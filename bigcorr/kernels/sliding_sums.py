@@ -6,9 +6,9 @@ The inner loops of `sliding`, eight columns at a time.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.vectors import LANES, fma, if_greater, load, splat, store
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
-from numba import njit
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import standardise
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.rows import rows_of
 
 Floats = NDArray[np.float64]

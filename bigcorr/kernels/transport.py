@@ -6,8 +6,9 @@ Arrays in, arrays out; nothing here knows of channels' names, files or measures.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from bigcorr.kernels.jit import njit
 
 FloatArray = NDArray[np.float64]
 

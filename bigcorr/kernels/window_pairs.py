@@ -12,9 +12,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from bigcorr.kernels.jit import njit
 from bigcorr.kernels.row_sums import Tree, sum_along_rows
 from bigcorr.kernels.vectors import LANES, fma, load, splat, store
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from bigcorr.kernels.jit import njit
 
 
 def count_windows(valid: NDArray[np.bool_], window: int) -> NDArray[np.float64]:

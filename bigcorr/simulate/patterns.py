@@ -11,8 +11,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from bigcorr.kernels.jit import njit
 
 Codes = NDArray[np.uint8]
 """A pattern in 256 steps: 0 is the background, 255 the full level."""
