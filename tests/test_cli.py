@@ -383,6 +383,29 @@ def test_against_gives_few_against_all(walk: Path) -> None:
     assert xr.open_zarr(walk / "few.zarr").sizes == {"channel": 2, "other": 8}
 
 
+def test_cells_are_asked_for_and_their_error_is_told(walk: Path) -> None:
+    import xarray as xr
+
+    done = bigcorr(
+        *["pairs", "genes.zarr", "-o", "cells.zarr", "--sigma", "4", "--coarsen", "2"],
+        *["--no-significance", "--workers", "1"],
+        cwd=walk,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pearson of cells of 2 pixels: within" in done.stdout
+    attrs = xr.open_zarr(walk / "cells.zarr").attrs
+    assert attrs["coarsen"] == 2
+    assert 0 < attrs["coarsen_error"]["pearson"]["max"] < 0.1
+    written = bigcorr("report", "cells.zarr", "-o", "cells.html", cwd=walk)
+    assert written.returncode == 0, written.stderr
+    assert "error of cells" in (walk / "cells.html").read_text()
+    refused = bigcorr(
+        *["pairs", "genes.zarr", "-o", "no.zarr", "-m", "moran", "--coarsen", "2"], cwd=walk
+    )
+    assert refused.returncode == 2
+    assert "moran would be another question" in refused.stderr
+
+
 def test_shifts_and_detrending_are_asked_for_and_recorded(walk: Path) -> None:
     import xarray as xr
 

@@ -369,6 +369,7 @@ def _displacement(step: models.Displacement, run: Run) -> Outcome:
 
 
 def _pairs(step: models.Pairs, run: Run) -> Outcome:
+    from bigcorr.pairs.coarsening import coarse_error_told
     from bigcorr.run.pairs_job import run_pairs
 
     options = step.model_dump(exclude={"stack", "output", "measures"}, exclude_none=True)
@@ -394,6 +395,8 @@ def _pairs(step: models.Pairs, run: Run) -> Outcome:
     shown.append(
         "time of all workers: " + ", ".join(f"{k} {v:.1f} s" for k, v in times if v >= 0.05)
     )
+    for name, error in (summary["coarsen_error"] or {}).items():
+        shown.append(f"{name} of cells of {step.coarsen} pixels: {coarse_error_told(error)}")
     return Outcome(summary, shown)
 
 

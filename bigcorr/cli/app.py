@@ -454,6 +454,13 @@ def pairs(
         ),
     ] = None,
     shift_seed: Annotated[int | None, typer.Option(help="Of these shifts.")] = None,
+    coarsen: Annotated[
+        int | None,
+        typer.Option(
+            help="Compare means of K x K pixels: an approximation, whose error is measured.",
+            metavar="K",
+        ),
+    ] = None,
     plan_only: Annotated[
         bool,
         typer.Option("--plan-only", help="Print the plan and the memory it needs; run nothing."),

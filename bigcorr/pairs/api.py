@@ -26,6 +26,7 @@ def pairwise(
     detrend: str = "none",
     n_shifts: int = 0,
     shift_seed: int = 0,
+    coarsen: int = 1,
     progress: bool = True,
 ) -> xr.Dataset:
     """Similarity of the spatial patterns of all pairs of channels.
@@ -67,6 +68,15 @@ def pairwise(
         Each costs one more pass over all pixels. 0: none.
     shift_seed : int
         Of the vectors, see `bigcorr.pairs.shifts.shift_vectors`.
+    coarsen : int
+        Compare means of square cells of so many pixels a side instead of the blurred pixels: an
+        approximation, for `pearson`, `cosine`, `spearman` and `ncc`, whose windows and stride stay
+        in pixels and must be multiples of it. Products then take 1 / coarsen^2 of the time,
+        reading and blurring the same as before. ``attrs["coarsen_error"]`` says by how much values
+        differ from those of pixels, root mean square and largest over the pairs of up to 256
+        channels, both computed on up to 25 pieces of about 256 x 256 pixels laid side by side, or
+        on the whole raster where it is not larger than that. Chance adds more to it on such a
+        sample than on all pixels. 1: none.
     progress : bool
         Show a progress bar on stderr.
 
@@ -125,6 +135,7 @@ def pairwise(
             detrend=detrend,
             n_shifts=n_shifts,
             shift_seed=shift_seed,
+            coarsen=coarsen,
             pool=pool,
             progress=events,
         )

@@ -242,6 +242,10 @@ class Pearson:
     def check(self, shape: tuple[int, int]) -> None:
         """Fits every raster."""
 
+    def coarsened(self, cell: int) -> Pearson:
+        """The same question to means of cells of so many pixels a side."""
+        return self
+
     def finalize(
         self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics
     ) -> Matrix:
@@ -309,6 +313,10 @@ class Cosine:
 
     def check(self, shape: tuple[int, int]) -> None:
         """Fits every raster."""
+
+    def coarsened(self, cell: int) -> Cosine:
+        """The same question to means of cells of so many pixels a side."""
+        return self
 
     def finalize(
         self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics

@@ -65,6 +65,10 @@ class Spearman:
     def check(self, shape: tuple[int, int]) -> None:
         """Fits every raster."""
 
+    def coarsened(self, cell: int) -> Spearman:
+        """The same question to means of cells of so many pixels a side."""
+        return self
+
     def finalize(
         self, partial: Partial, selection: Selection, rows: slice, statistics: ChannelStatistics
     ) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ weighted by its contrast, so broad gradients and absolute levels do not count.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -227,6 +227,15 @@ class NCC:
             "contrast_floor": self.contrast_floor,
             "min_valid": self.min_valid,
         }
+
+    def coarsened(self, cell: int) -> NCC:
+        """The same question to means of cells of so many pixels a side: windows of whole cells."""
+        if self.window % cell or self.stride % cell or self.window < 2 * cell:
+            raise InputError(
+                f"coarsen: got {cell}, and ncc has windows of {self.window} pixels every "
+                f"{self.stride}; it takes a common divisor of both, at most half the window"
+            )
+        return replace(self, window=self.window // cell, stride=self.stride // cell)
 
     def check(self, shape: tuple[int, int]) -> None:
         if self.window > min(shape):

@@ -42,6 +42,10 @@ class RasterSource(Protocol):
     path : what to call the source in messages.
     planar : True if the file holds a (y, x) image without a channel axis.
     resident : True if the pixels are in memory, so that no part of them costs more than another.
+    work_bytes : most bytes in use while pixels are read, beside what is handed over.
+    may_miss : whether channels may miss different pixels.
+    timed_as : what the seconds of reading count as.
+    bytes_a_pixel : bytes that are read from storage for one pixel of one channel.
     attrs : JSON-like facts, e.g. ``pixel_size``, ``origin``, ``truth``.
     counts : (channel,) total of each channel where it is known, else None.
     """
@@ -53,6 +57,16 @@ class RasterSource(Protocol):
     path: str
     planar: bool
     resident: bool
+    timed_as: str
+
+    @property
+    def work_bytes(self) -> int: ...
+
+    @property
+    def may_miss(self) -> bool: ...
+
+    @property
+    def bytes_a_pixel(self) -> float: ...
 
     @property
     def channels(self) -> tuple[str, ...]: ...
@@ -92,6 +106,19 @@ class BaseSource:
     path: str
     planar: bool = False
     resident: bool = False
+    timed_as: str = "read"
+
+    @property
+    def work_bytes(self) -> int:
+        return 0
+
+    @property
+    def may_miss(self) -> bool:
+        return self.dtype.kind == "f" or self.nodata is not None
+
+    @property
+    def bytes_a_pixel(self) -> float:
+        return float(self.dtype.itemsize)
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bigcorr.pairs.coarsening import coarse_error_told
 from bigcorr.pairs.matrices import measures_of
 from bigcorr.report import notes
 
@@ -20,6 +21,7 @@ _FACTS = {
     "source": "Raster",
     "shape": "Shape (y, x)",
     "sigma": "Blur (sigma, pixels)",
+    "coarsen": "Compared in cells of (pixels a side)",
     "mask": "Mask",
     "wall_seconds": "Wall time",
     "peak_bytes": "Peak memory",
@@ -44,6 +46,9 @@ def run_section(sim: xr.Dataset, facts: dict[str, Any]) -> str:
     for measure in measures_of(sim):
         chosen = decoded(sim[measure].attrs).get("parameters") or {}
         rows.append((measure, ", ".join(f"{k} {v}" for k, v in chosen.items()) or "no parameters"))
+        error = (facts.get("coarsen_error") or {}).get(measure)
+        if error is not None:
+            rows.append((f"{measure}, error of cells", coarse_error_told(error)))
     table = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows)
     timings = {k: float(v) for k, v in (facts.get("timings") or {}).items()}
     longest = max(timings.values(), default=0.0) or 1.0

@@ -91,7 +91,9 @@ def one_blur(
     """
     loader = asked.loader(sigma)
     sample = sample_of(loader)
-    specs = spectra_of(asked.measures, loader.raster, sigma) if asked.analytic else {}
+    specs = (
+        spectra_of(asked.measures, loader.raster, asked.smoothness(sigma)) if asked.analytic else {}
+    )
     timings: dict[str, float] = {}
     counted = [0, 0]
 

@@ -85,7 +85,7 @@ class TileLoader:
     @property
     def may_miss(self) -> bool:
         """Whether channels may miss different pixels."""
-        return self.source.dtype.kind == "f" or self.nodata is not None
+        return self.source.may_miss or self.nodata is not None
 
     @property
     def lowest(self) -> int | None:
@@ -107,7 +107,8 @@ class TileLoader:
         item = self.source.dtype.itemsize
         group = max(READ_BYTES, padded * item)
         # The group as decoded and as handed over, a padded float64 copy, two masks, the result.
-        return 2 * group + padded * (8 + item + 3) + shape[0] * shape[1] * 24
+        own = 2 * group + padded * (8 + item + 3) + shape[0] * shape[1] * 24
+        return own + self.source.work_bytes
 
     def mask_tile(self, box: Box) -> NDArray[np.uint8] | None:
         """(h, w) shared mask of a box of the raster, None where all pixels are valid."""
@@ -216,7 +217,7 @@ class TileLoader:
         for first in range(0, len(channels), group):
             start = time.perf_counter()
             block = self.source.look(channels[first : first + group], box)
-            timer["read"] += time.perf_counter() - start
+            timer[self.source.timed_as] += time.perf_counter() - start
             yield from block
 
     def _taps(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

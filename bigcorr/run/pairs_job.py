@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bigcorr.pairs.coarsening import differences
 from bigcorr.pairs.significance import SpectrumSpec
 from bigcorr.pairs.summaries import rounds_of
 from bigcorr.pairs.variance import spectra_of
@@ -23,6 +24,7 @@ from bigcorr.run.blurs import all_blurs
 from bigcorr.run.channel_stages import sample_of
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import Pool, open_pool
+from bigcorr.run.coarse_error import both_questions, share_of
 from bigcorr.run.driver_memory import driver_bytes
 from bigcorr.run.order import order_of
 from bigcorr.run.plan import Plan, make_plan
@@ -64,7 +66,7 @@ def run_pairs(
         As in `bigcorr.run.cluster.open_pool`.
     **question
         As in `ask`: measures, sigma, window, stride, contrast_floor, significance, mask, against,
-        nodata, min_count, detrend, n_shifts, shift_seed.
+        nodata, min_count, detrend, n_shifts, shift_seed, coarsen.
 
     Returns
     -------
@@ -121,6 +123,7 @@ def run_pairs(
         "projected_peak_bytes": plan.peak_bytes,
         "timings": result.attrs["timings"],
         "warnings": result.attrs["warnings"],
+        "coarsen_error": result.attrs.get("coarsen_error"),
         "seconds": round(time.monotonic() - started, 3),
     }
 
@@ -133,6 +136,19 @@ def compute(
     progress: Progress,
 ) -> PairResult:
     """All stages for all blurs; the matrices themselves are made when the result is read."""
+    result = _compute(asked, plan, pool, checkpoint, progress)
+    if asked.coarsen > 1:
+        result.attrs |= _coarse_error(asked, pool, checkpoint, progress)
+    return result
+
+
+def _compute(
+    asked: PairsQuestion,
+    plan: Plan,
+    pool: Pool,
+    checkpoint: Checkpoint | None,
+    progress: Progress,
+) -> PairResult:
     parts = all_blurs(asked, plan, pool, checkpoint, progress)
     timings: dict[str, float] = {}
     units = found = 0
@@ -140,42 +156,82 @@ def compute(
         for name, seconds in part.timings.items():
             timings[name] = timings.get(name, 0.0) + seconds
         units, found = units + part.units, found + part.found
-    told = list(dict.fromkeys(warning for part in parts for warning in part.warnings))
+    warned = list(dict.fromkeys(warning for part in parts for warning in part.warnings))
     attrs = {
         "timings": {name: round(value, 3) for name, value in sorted(timings.items())},
         "units": units,
         "units_found_done": found,
         "workers": pool.description,
         "projected_bytes": plan.worker_bytes,
-        "warnings": list(asked.warnings) + told,
+        "warnings": list(asked.warnings) + warned,
         "n_shifts": asked.n_shifts or None,
         "shift_seed": asked.shift_seed if asked.n_shifts else None,
         "detrend": None if asked.detrend == "none" else asked.detrend,
+        "coarsen": None if asked.coarsen == 1 else asked.coarsen,
     }
     counts = asked.counts if asked.counts is not None else parts[0].counts
     return PairResult(
         source=asked.source,
         measures=asked.measures,
+        stated=asked.stated,
         against=asked.against,
         sigmas=asked.sigmas if asked.many_sigmas else None,
         sigma=None if asked.many_sigmas else asked.sigmas[0],
         blurs=[replace(part, counts=None) for part in parts],
         counts=np.asarray(counts),
         attrs=attrs,
+        raster=asked.raster,
         n_shifts=asked.n_shifts,
     )
 
 
+def _coarse_error(
+    asked: PairsQuestion, pool: Pool, checkpoint: Checkpoint | None, progress: Progress
+) -> dict[str, Any]:
+    """What is lost by cells, compared twice on pieces of the raster."""
+    values = []
+    for question, name in zip(both_questions(asked), ("pixels", "cells"), strict=True):
+        kept = None if checkpoint is None else Checkpoint(checkpoint.path / f"error in {name}")
+        progress.note(f"error of cells: a sample in {name}")
+        found = _compute(question, _plan(question, pool), pool, kept, progress)
+        matrices = {m.name: np.empty(found.shape) for m in question.measures}
+        for _, (measure, where, block) in found.blocks():
+            matrices[measure][where] = block
+        values.append(matrices)
+    return {
+        "coarsen_error": differences(*values),
+        "coarsen_error_from": {"share": share_of(asked), "channels": question.channels},
+    }
+
+
 def plan_for(asked: PairsQuestion, pool: Pool) -> Plan:
+    plan = _plan(asked, pool)
+    if asked.coarsen == 1:
+        return plan
+    # What is compared twice to measure the error of cells.
+    more = [_plan(question, pool) for question in both_questions(asked)]
+    return replace(
+        plan,
+        task_bytes=max(part.task_bytes for part in (plan, *more)),
+        driver_bytes=tuple(map(max, zip(*(p.driver_bytes for p in (plan, *more)), strict=True))),
+        bytes_read=sum(part.bytes_read for part in (plan, *more)),
+        cell=asked.coarsen,
+    )
+
+
+def _plan(asked: PairsQuestion, pool: Pool) -> Plan:
     loaders = [asked.loader(sigma) for sigma in asked.sigmas]
     widest = loaders[0]
-    if widest.sigma is not None:
+    if asked.sigmas[0] is not None:
         # What holds for it holds for all: no halo is wider along either axis.
         y, x = (max(sides) for sides in zip(*filter(None, asked.sigmas), strict=True))
         widest = asked.loader((y, x))
     specs: dict[str, SpectrumSpec] = {}
     if asked.analytic:
-        each = [spectra_of(asked.measures, widest.raster, sigma) for sigma in asked.sigmas]
+        each = [
+            spectra_of(asked.measures, widest.raster, asked.smoothness(sigma))
+            for sigma in asked.sigmas
+        ]
         specs = max(each, key=lambda specs: sum(spec.nbytes() for spec in specs.values()))
     plan = make_plan(
         widest,

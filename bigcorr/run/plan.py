@@ -19,6 +19,7 @@ from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection, matrix_tiles
 from bigcorr.pairs.significance import FieldSpectrum, SpectrumSpec
 from bigcorr.pairs.statistics import REGION, WHOLE_PIXELS, RegionSample
 from bigcorr.pairs.summaries import Summary, idle
+from bigcorr.run.coarse import CellMeans, Mosaic
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.memory import FILL, PROCESS_BYTES, MiB, Projection, mebibytes, task_room
 from bigcorr.run.order import Order
@@ -90,6 +91,8 @@ class Plan:
     sigmas: int
     n_shifts: int = 0
     field_on_the_way: bool = False
+    cell: int = 1
+    """Side in pixels of the cells of the raster that is compared."""
     processes: int = 0
     driver_bytes: tuple[int, int] = (0, 0)
     """Arrays of the process that puts the run together, while tasks run and while none does."""
@@ -119,6 +122,7 @@ class Plan:
         limit = "none set" if self.memory_limit is None else mebibytes(self.memory_limit)
         return [
             ("raster", f"{self.channels} channels of {self.raster[0]} x {self.raster[1]}"),
+            *([("cells", f"of {self.cell} x {self.cell} pixels")] if self.cell > 1 else []),
             ("pairs", f"{self.pairs:,}"),
             ("blurs", self._blurs()),
             ("blocks", f"{len(self.blocks)} of {self.side} x {self.side} pixels"),
@@ -248,7 +252,9 @@ def make_plan(
         n_shifts, detrend,
     )  # fmt: skip
     blurs, held_blocks, held_regions = len(halos), 0, 0
-    if blurs > 1 and not loader.source.resident:
+    # In cells each blur has values of its own.
+    apart = loader.source.resident or isinstance(loader.source, (CellMeans, Mosaic))
+    if blurs > 1 and not apart:
         if (blurs + 1) * unit <= 2 * UNIT_BYTES:
             choices = [(passes.block_bytes(strip, 0), -strip, 0, 0)]
             for part in range(1, 5):

@@ -25,6 +25,7 @@ from bigcorr.raster.base import RasterSource
 from bigcorr.raster.mask import Mask, empty_fraction, resolve_mask
 from bigcorr.raster.source import as_source
 from bigcorr.run.cluster import Pool
+from bigcorr.run.coarse import CellMask, CellMeans, coarsened
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.passes import count_unit
 from bigcorr.run.progress import SILENT, Progress
@@ -36,10 +37,16 @@ EMPTY_SHARE = 0.5
 
 @dataclass(frozen=True)
 class PairsQuestion:
-    """What is asked, checked: everything that the result depends on."""
+    """What is asked, checked: everything that the result depends on.
+
+    measures : of the raster that is compared; windows are in its cells.
+    stated : the same as they were asked for, in pixels.
+    coarsen : side in pixels of the cells of the raster that is compared; 1: its pixels.
+    """
 
     source: RasterSource
     measures: tuple[Measure, ...]
+    stated: tuple[Measure, ...]
     sigmas: tuple[tuple[float, float] | None, ...]
     many_sigmas: bool
     significance: bool
@@ -51,10 +58,12 @@ class PairsQuestion:
     detrend: str = "none"
     n_shifts: int = 0
     shift_seed: int = 0
+    coarsen: int = 1
 
     @property
     def raster(self) -> tuple[int, int]:
-        return self.source.shape[1], self.source.shape[2]
+        """Of what is compared: rows and columns of pixels, or of cells."""
+        return coarsened((self.source.shape[1], self.source.shape[2]), self.coarsen)
 
     def job(self) -> dict[str, Any]:
         """The fingerprint: two runs with the same one have the same result."""
@@ -63,8 +72,9 @@ class PairsQuestion:
             "version": __version__,
             "input": self.source.path,
             "channels": len(self.source.channels),
-            "measures": {m.name: m.parameters for m in self.measures},
+            "measures": {m.name: m.parameters for m in self.stated},
             "sigma": [s if s is None else list(s) for s in self.sigmas],
+            "coarsen": None if self.coarsen == 1 else self.coarsen,
             "significance": self.significance,
             "detrend": None if self.detrend == "none" else self.detrend,
             "n_shifts": self.n_shifts or None,
@@ -82,7 +92,16 @@ class PairsQuestion:
         return self.significance and not self.n_shifts
 
     def loader(self, sigma: tuple[float, float] | None) -> TileLoader:
-        return TileLoader(self.source, sigma, self.nodata, self.mask)
+        """Tiles of the raster that is compared."""
+        fine = TileLoader(self.source, sigma, self.nodata, self.mask)
+        if self.coarsen == 1:
+            return fine
+        mask = None if self.mask is None else CellMask(self.mask, self.coarsen)
+        return TileLoader(CellMeans(fine, self.coarsen), mask=mask)
+
+    def smoothness(self, sigma: tuple[float, float] | None) -> tuple[float, float] | None:
+        """A blur's sigma in pixels, or cells, of the raster that is compared."""
+        return None if sigma is None else (sigma[0] / self.coarsen, sigma[1] / self.coarsen)
 
     @property
     def channels(self) -> int:
@@ -120,6 +139,7 @@ def ask(
     detrend: str = "none",
     n_shifts: int = 0,
     shift_seed: int = 0,
+    coarsen: int = 1,
     pool: Pool | None = None,
     progress: Progress = SILENT,
 ) -> PairsQuestion:
@@ -138,7 +158,9 @@ def ask(
     source = as_source(stack)
     if source.dtype.kind not in "buif":
         raise InputError(f"{source.path}: pairs take real numbers, got dtype {source.dtype}")
-    raster = (source.shape[1], source.shape[2])
+    stated = chosen
+    chosen = _coarsened(coarsen, chosen)
+    raster = coarsened((source.shape[1], source.shape[2]), coarsen)
     for measure in chosen:
         measure.check(raster)
         if against is None and getattr(measure, "chosen_only", False):
@@ -158,6 +180,8 @@ def ask(
                 f"{np.max(counts):g}"
             )
         source, counts = source.select(keep), np.asarray(counts)[keep]
+    elif counts is None and coarsen > 1:  # cells do not tell
+        counts = _count(source, nodata, pool, progress)
     names = list(source.channels)
     chosen_rows = None
     if against is not None:
@@ -176,9 +200,16 @@ def ask(
                 "makes every pair look similar; give --mask auto (mask='auto') or a mask"
             )
             progress.note(warnings[-1])
+    if coarsen > 1 and any(sigma is None or min(sigma) < coarsen for sigma in sigmas):
+        warnings.append(
+            f"cells of {coarsen} pixels are wider than the blur, and what is finer than they are "
+            "is averaged away; the measured error says how much that matters"
+        )
+        progress.note(warnings[-1])
     return PairsQuestion(
         source=source,
         measures=chosen,
+        stated=stated,
         sigmas=sigmas,
         many_sigmas=many,
         significance=significance,
@@ -190,7 +221,23 @@ def ask(
         detrend=detrend,
         n_shifts=n_shifts,
         shift_seed=shift_seed,
+        coarsen=int(coarsen),
     )
+
+
+def _coarsened(cell: Any, measures: Sequence[Measure]) -> tuple[Measure, ...]:
+    """The measures of a raster in cells, where they have a meaning there."""
+    if isinstance(cell, bool) or not isinstance(cell, (int, np.integer)) or cell < 1:
+        raise InputError(f"coarsen: got {cell!r}, takes a whole number of pixels from 1 (none) up")
+    if cell == 1:
+        return tuple(measures)
+    fine = [measure.name for measure in measures if not hasattr(measure, "coarsened")]
+    if fine:
+        raise InputError(
+            f"coarsen: {' and '.join(fine)} would be another question to cells than to pixels; it "
+            "goes with pearson, cosine, spearman and ncc"
+        )
+    return tuple(measure.coarsened(int(cell)) for measure in measures)  # type: ignore[attr-defined]
 
 
 def _check_shifts(n: Any, seed: Any, measures: Sequence[Measure], mask: Mask | None) -> None:

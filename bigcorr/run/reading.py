@@ -199,7 +199,7 @@ class Passes:
             regions = self.samples[0].regions
             share = self._share(held, regions, 0, most)
             pixels += reading.regions(regions, some, share)
-        return int(self._item * pixels)
+        return int(self.loader.source.bytes_a_pixel * pixels)
 
     @property
     def _on_the_way(self) -> bool:
@@ -234,7 +234,7 @@ class Passes:
         for margin, group in self.summaries:
             share = self._share(held, looks, margin, group)
             pixels += reading.regions(looks, every, share, margin)
-        return int(self._item * pixels)
+        return int(self.loader.source.bytes_a_pixel * pixels)
 
     def _share(self, held: int, regions: Sequence[Box], margin: int, channels: int) -> float:
         """Of the channels of a unit those whose pixels are kept."""

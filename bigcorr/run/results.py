@@ -45,16 +45,22 @@ Block = tuple[str, tuple[Any, ...], NDArray[np.float64]]
 
 @dataclass
 class PairResult:
-    """Everything that the matrices of a run are made from."""
+    """Everything that the matrices of a run are made from.
+
+    measures, stated : as in `PairsQuestion`.
+    raster : rows and columns of what was compared.
+    """
 
     source: RasterSource
     measures: tuple[Measure, ...]
+    stated: tuple[Measure, ...]
     against: tuple[int, ...] | None
     sigmas: tuple[tuple[float, float] | None, ...] | None
     sigma: tuple[float, float] | None
     blurs: list[Blur]
     counts: NDArray[Any]
     attrs: dict[str, Any]
+    raster: tuple[int, int]
     n_shifts: int = 0
 
     @property
@@ -70,7 +76,7 @@ class PairResult:
     def variables(self) -> dict[str, dict[str, Any]]:
         """Names of the matrices and their attributes."""
         out: dict[str, dict[str, Any]] = {}
-        for measure in self.measures:
+        for measure, stated in zip(self.measures, self.stated, strict=True):
             by_shifts = self.n_shifts > 0
             has_error = by_shifts or measure.name in self.blurs[0].variances
             out[measure.name] = {
@@ -79,7 +85,7 @@ class PairResult:
                 "symmetric": measure.symmetric,
                 "distribution": measure.distribution if has_error else "none",
                 **({"distribution": "shifts", "n_shifts": self.n_shifts} if by_shifts else {}),
-                "parameters": measure.parameters,
+                "parameters": stated.parameters,
                 "n_max": int(max(self.blurs[0].statistics.n.max(initial=0), 0)),
             }
             if has_error:
@@ -139,17 +145,17 @@ class PairResult:
     ) -> Iterator[tuple[str, NDArray[np.float64], NDArray[np.float64]]]:
         """The matrices of some rows of a tile, and of its mirror image across the diagonal."""
         statistics = blur.statistics.select(tile.numbers)
-        known = (self.measures, partials, self._raster, tile, rows, statistics)
+        known = (self.measures, partials, self.raster, tile, rows, statistics)
         for measure, value, turned in matrices(*known):
             yield measure.name, value, turned
             variance = blur.variances.get(measure.name)
             if shifted is not None:
                 yield from self._shifted(measure, tile, shifted, rows, value.shape)
             elif variance is not None:
-                partial = partials[measure.features(self._raster)]
+                partial = partials[measure.features(self.raster)]
                 sd = standard_errors(measure, variance, partial, tile, rows)
                 sd[np.isnan(value)] = np.nan
-                null = null_values(measure, partials, self._raster, tile, rows, statistics)
+                null = null_values(measure, partials, self.raster, tile, rows, statistics)
                 null[np.isnan(sd)] = np.nan
                 yield f"{measure.name}_sd", sd, sd.T
                 yield f"{measure.name}_null", null, null.T
@@ -169,10 +175,6 @@ class PairResult:
             turned = there[0].T, there[1].T
         yield f"{measure.name}_sd", sd, turned[1]
         yield f"{measure.name}_null", null, turned[0]
-
-    @property
-    def _raster(self) -> tuple[int, int]:
-        return self.source.shape[1], self.source.shape[2]
 
     def coords(self) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
         names = np.asarray(self.source.channels, dtype=str)
@@ -200,10 +202,10 @@ class PairResult:
             "kind": "pairs",
             "bigcorr_version": __version__,
             "source": self.source.path,
-            "shape": list(self._raster),
+            "shape": list(self.source.shape[1:]),
             "sigma": sigma[0] if sigma and sigma[0] == sigma[1] else sigma,
             "sigmas": None if self.sigmas is None else [s and list(s) for s in self.sigmas],
-            "parameters": {m.name: m.parameters for m in self.measures},
+            "parameters": {m.name: m.parameters for m in self.stated},
             "blas": _blas(),
             "cpu": _cpu(),
             "pixel_size": self.source.attrs.get("pixel_size"),
