@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cell_means import cell_means
-from bigcorr.raster.base import BaseSource, digest
+from bigcorr.raster.base import BaseSource, RasterSource, digest
 from bigcorr.raster.mask import Mask
+from bigcorr.raster.source import as_source
+from bigcorr.raster.store import CHUNK, SHARD, clip_chunks
 from bigcorr.run.loader import TileLoader
 from bigcorr.tiles import Box, Shape, grid
 
@@ -25,7 +28,7 @@ NO_MASK = np.empty((0, 0), np.uint8)
 
 
 class CellMeans(BaseSource):
-    """The mean of each square cell of the blurred channels, (channel, y, x) float64.
+    """The mean of each square cell of the blurred channels, (channel, y, x) float32.
 
     A cell of which fewer than half of the pixels are valid is missing. The last cells may be cut
     off by the raster's edge; they count as whole ones.
@@ -46,7 +49,7 @@ class CellMeans(BaseSource):
         source = loader.source
         height, width = coarsened(loader.raster, cell)
         self.shape = (source.shape[0], height, width)
-        self.dtype = np.dtype(np.float64)
+        self.dtype = np.dtype(np.float32)
         y, x = (max(1, side // cell) for side in source.chunk)
         self.chunk = y, x
         self.path = source.path
@@ -79,8 +82,8 @@ class CellMeans(BaseSource):
             area *= self.cell * min(side + 2 * halo, raster) / side
         return item * area
 
-    def _read(self, index: NDArray[np.intp], box: Box) -> NDArray[np.float64]:
-        out = np.empty((len(index), *box.shape))
+    def _read(self, index: NDArray[np.intp], box: Box) -> NDArray[np.float32]:
+        out = np.empty((len(index), *box.shape), np.float32)
         for part in grid(box.shape, self._side):
             cells = Box(box.y0 + part.y0, box.y0 + part.y1, box.x0 + part.x0, box.x0 + part.x1)
             pixels = self._pixels(cells)
@@ -112,6 +115,46 @@ class CellMeans(BaseSource):
 
     def fingerprint(self) -> str:
         return digest(self.loader.source.fingerprint(), self.loader.sigma, self.cell)
+
+
+class KeptCells(BaseSource):
+    """The same cells, written to a store that all read: what is opened when first read.
+
+    Parameters
+    ----------
+    cells : CellMeans
+        What the store holds.
+    path : path
+        Of the store; it need not be there yet.
+    """
+
+    def __init__(self, cells: CellMeans, path: Path) -> None:
+        self.cells, self.store = cells, path
+        self.shape, self.dtype, self.path = cells.shape, cells.dtype, str(path)
+        self.chunk = clip_chunks((self.shape[1], self.shape[2]), CHUNK, SHARD)[0]
+        self._opened: RasterSource | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeptCells, (self.cells, self.store)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.cells.channels
+
+    @property
+    def may_miss(self) -> bool:
+        return self.cells.may_miss
+
+    def _read(self, index: NDArray[np.intp], box: Box) -> NDArray[np.float32]:
+        if self._opened is None:
+            self._opened = as_source(self.store)
+        return self._opened.read(index, box)
+
+    def occupied(self, box: Box) -> NDArray[np.bool_] | None:
+        return self.cells.occupied(box)
+
+    def fingerprint(self) -> str:
+        return self.cells.fingerprint()
 
 
 class CellMask:

@@ -21,6 +21,7 @@ from bigcorr.pairs.variance import spectra_of
 from bigcorr.raster.begun import refuse_other
 from bigcorr.raster.lock import locked
 from bigcorr.run.blurs import all_blurs
+from bigcorr.run.cells_stage import keep_cells, read_bytes, stage_bytes
 from bigcorr.run.channel_stages import sample_of
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import Pool, open_pool
@@ -91,9 +92,10 @@ def run_pairs(
         )
         if pool.dashboard:
             progress.note(f"dashboard: {pool.dashboard}")
-        asked = ask(stack, pool=pool, progress=progress, **question)
-        job = asked.job()
         checkpoint = Checkpoint(out.with_name(out.name + ".partial"))
+        asked = ask(stack, pool=pool, progress=progress, **question)
+        asked = replace(asked, cells_in=checkpoint.path)
+        job = asked.job()
         if resume and not plan_only and (stored := existing_job(out)) is not None:
             refuse_other(f"{out} is the result of another run", stored, job)
             checkpoint.sweep_finished(job)
@@ -136,7 +138,12 @@ def compute(
     progress: Progress,
 ) -> PairResult:
     """All stages for all blurs; the matrices themselves are made when the result is read."""
+    cells = keep_cells(asked, pool, progress, plan.worker_bytes)
     result = _compute(asked, plan, pool, checkpoint, progress)
+    result.attrs["units"] += cells.units
+    result.attrs["units_found_done"] += cells.found
+    if cells.seconds:
+        result.attrs["timings"]["cells"] = round(cells.seconds, 3)
     if asked.coarsen > 1:
         result.attrs |= _coarse_error(asked, pool, checkpoint, progress)
     return result
@@ -212,9 +219,9 @@ def plan_for(asked: PairsQuestion, pool: Pool) -> Plan:
     more = [_plan(question, pool) for question in both_questions(asked)]
     return replace(
         plan,
-        task_bytes=max(part.task_bytes for part in (plan, *more)),
+        task_bytes=max(stage_bytes(asked), *(part.task_bytes for part in (plan, *more))),
         driver_bytes=tuple(map(max, zip(*(p.driver_bytes for p in (plan, *more)), strict=True))),
-        bytes_read=sum(part.bytes_read for part in (plan, *more)),
+        bytes_read=read_bytes(asked) + sum(part.bytes_read for part in (plan, *more)),
         cell=asked.coarsen,
     )
 

@@ -19,7 +19,7 @@ from bigcorr.pairs.selection import CHANNEL_CHUNK, Selection, matrix_tiles
 from bigcorr.pairs.significance import FieldSpectrum, SpectrumSpec
 from bigcorr.pairs.statistics import REGION, WHOLE_PIXELS, RegionSample
 from bigcorr.pairs.summaries import Summary, idle
-from bigcorr.run.coarse import CellMeans, Mosaic
+from bigcorr.run.coarse import CellMeans, KeptCells, Mosaic
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.memory import FILL, PROCESS_BYTES, MiB, Projection, mebibytes, task_room
 from bigcorr.run.order import Order
@@ -253,7 +253,7 @@ def make_plan(
     )  # fmt: skip
     blurs, held_blocks, held_regions = len(halos), 0, 0
     # In cells each blur has values of its own.
-    apart = loader.source.resident or isinstance(loader.source, (CellMeans, Mosaic))
+    apart = loader.source.resident or isinstance(loader.source, (CellMeans, KeptCells, Mosaic))
     if blurs > 1 and not apart:
         if (blurs + 1) * unit <= 2 * UNIT_BYTES:
             choices = [(passes.block_bytes(strip, 0), -strip, 0, 0)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from bigcorr.raster.base import RasterSource
 from bigcorr.raster.mask import Mask, empty_fraction, resolve_mask
 from bigcorr.raster.source import as_source
 from bigcorr.run.cluster import Pool
-from bigcorr.run.coarse import CellMask, CellMeans, coarsened
+from bigcorr.run.coarse import CellMask, CellMeans, KeptCells, coarsened
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.passes import count_unit
 from bigcorr.run.progress import SILENT, Progress
@@ -42,6 +43,7 @@ class PairsQuestion:
     measures : of the raster that is compared; windows are in its cells.
     stated : the same as they were asked for, in pixels.
     coarsen : side in pixels of the cells of the raster that is compared; 1: its pixels.
+    cells_in : folder in which cells are kept once they are made; None: made whenever read.
     """
 
     source: RasterSource
@@ -59,6 +61,7 @@ class PairsQuestion:
     n_shifts: int = 0
     shift_seed: int = 0
     coarsen: int = 1
+    cells_in: Path | None = None
 
     @property
     def raster(self) -> tuple[int, int]:
@@ -97,7 +100,11 @@ class PairsQuestion:
         if self.coarsen == 1:
             return fine
         mask = None if self.mask is None else CellMask(self.mask, self.coarsen)
-        return TileLoader(CellMeans(fine, self.coarsen), mask=mask)
+        cells = CellMeans(fine, self.coarsen)
+        if self.cells_in is None:
+            return TileLoader(cells, mask=mask)
+        name = "cells" if sigma is None else f"cells-{sigma[0]!r}-{sigma[1]!r}"
+        return TileLoader(KeptCells(cells, self.cells_in / name), mask=mask)
 
     def smoothness(self, sigma: tuple[float, float] | None) -> tuple[float, float] | None:
         """A blur's sigma in pixels, or cells, of the raster that is compared."""
