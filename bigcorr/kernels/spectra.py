@@ -145,15 +145,9 @@ class FrequencyBins:
     ) -> Floats:
         power = np.zeros((len(self.row_starts), transform.shape[1]))
         _add_power(transform.view(transform.real.dtype), self._row_bins, power)
-        starts = np.append(0, ends[:-1])
-        # Of an empty bin `reduceat` would give the number behind it.
-        some = np.flatnonzero(ends > starts)
-        out = np.zeros((len(power), len(ends)))
-        out[:, some] = np.add.reduceat(power, starts[some], axis=1) * times[some]
-        columns = len(self.column_starts)
-        if out.shape[1] > columns:  # the last column stands for itself
-            out[:, columns - 1] += out[:, columns]
-        return np.ascontiguousarray(out[:, :columns])
+        out = np.zeros((len(power), len(self.column_starts)))
+        _add_columns(power, ends, times, out)
+        return out
 
     @cached_property
     def counts(self) -> Floats:
@@ -179,6 +173,24 @@ def _add_power(parts: NDArray[np.float32], row_bins: NDArray[np.int64], out: Flo
         line, into = parts[r], out[row_bins[r]]
         for j in range(into.size):
             into[j] += np.float64(line[2 * j]) ** 2 + np.float64(line[2 * j + 1]) ** 2
+
+
+@njit(cache=True, nogil=True)
+def _add_columns(power: Floats, ends: NDArray[np.int64], times: Floats, out: Floats) -> None:
+    """Sums of columns up to each end, times a factor; those behind the last bin go to it too.
+
+    power : (bins, columns); ends, times : (bins of columns, or one more); out : zeros, (bins, bins
+    of columns).
+    """
+    last = out.shape[1] - 1
+    for i in range(power.shape[0]):
+        start = 0
+        for k in range(ends.size):
+            total = 0.0
+            for j in range(start, ends[k]):
+                total += power[i, j]
+            out[i, min(k, last)] += total * times[k]
+            start = ends[k]
 
 
 def transform_of(x: NDArray[np.floating], padded: bool) -> tuple[NDArray[Any], tuple[int, int]]:

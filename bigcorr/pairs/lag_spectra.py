@@ -83,7 +83,8 @@ class LagSpectrum:
         count = u.size if ok is None else max(int(ok.sum()), 1)
         more = lag.region(u, valid, float(u.sum()) / count, 1.0)
         # Which pixels are there is the same for both.
-        out |= {name: more[name] for name in (f"{lag.name}.power", f"{lag.name}.lags")}
+        wanted = (f"{lag.name}.power", f"{lag.name}.lags")
+        out |= {name: more[name] for name in wanted if name in more}
         out[f"{self.name}.t"] = np.array([t * out[f"{own.name}.n"][0]])
         return out
 
@@ -109,7 +110,11 @@ def lag_variance(
     spectrum, lags : (channel, 2 m), those of z and, behind them, those of A z
     """
     own, lag = spec.parts
-    shared = {f"{lag.name}.{part}": sums[f"{own.name}.{part}"] for part in ("n", "pairs")}
+    shared = {
+        f"{lag.name}.{part}": sums[f"{own.name}.{part}"]
+        for part in ("n", "lacking")
+        if f"{own.name}.{part}" in sums
+    }
     far = None
     if coarse is not None:
         # At wavelengths of many pixels a lag is the value itself.

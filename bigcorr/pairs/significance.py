@@ -104,7 +104,7 @@ class FieldSpectrum:
         )  # type: ignore[return-value]
 
     @cached_property
-    def _all_pairs(self) -> Floats:
+    def all_pairs(self) -> Floats:
         """Pairs of pixels at each short lag where none is missing."""
         height, width = self.shape
         rows = np.arange(-self.reach[0], self.reach[0] + 1)
@@ -141,6 +141,10 @@ class FieldSpectrum:
     ) -> Arrays:
         """What one part adds to the sums of a region.
 
+        ``power`` (bins), ``n`` the valid pixels and 1 for the part; ``lags`` the products of pixels
+        at short lags, where these are to be corrected, and ``lacking`` the pairs of pixels at them
+        that are not there, where pixels are missing.
+
         Values that are not finite are missing; `valid` need not say so of parts of a raster.
         """
         # A block's own mean: lower frequencies than its own come from the coarse raster.
@@ -154,9 +158,8 @@ class FieldSpectrum:
             valid = None
         full = valid is None and values.shape == self.region_shape
         inverse = 1.0 / sd if sd > 0 else 0.0
-        lags, pairs = np.zeros_like(self._all_pairs), self._all_pairs
         if full:
-            means = np.ascontiguousarray(block_means(values, self.decimate))
+            means = block_means(values, self.decimate)
             number = float(means.size)
         else:
             ok, filled = np.zeros(self.region_shape), np.zeros(self.region_shape)
@@ -166,6 +169,7 @@ class FieldSpectrum:
             known, means = block_means(ok, self.decimate), block_means(filled, self.decimate)
             number = float(known.sum())
             local = mean if self.whole else float(means.sum() / max(number, 1.0))
+        more: Arrays = {}
         if full and not self.padded:
             # All pixels have all neighbours, round the edge: there is nothing to correct.
             power = self.bins.sampled_power(means, local, inverse)
@@ -174,19 +178,17 @@ class FieldSpectrum:
             field = ((means - local * weight) * inverse).astype(np.float32)
             transform, shape = transform_of(field, self.padded)
             power = self.bins.power(transform)
-            lags = short_lags(transform.real**2 + transform.imag**2, shape, self.reach)
+            more["lags"] = short_lags(transform.real**2 + transform.imag**2, shape, self.reach)
         if not full:
             pairs = short_lags(power_spectrum(known, self.padded)[0], shape, self.reach)
-        return {
-            f"{self.name}.power": power / (self.bins.rows * self.bins.columns),
-            f"{self.name}.lags": lags,
-            f"{self.name}.pairs": pairs,
-            f"{self.name}.n": np.array([number]),
-        }
+            more["lacking"] = self.all_pairs - pairs
+        power /= self.bins.rows * self.bins.columns
+        found = {"power": power, "n": np.array([number, 1.0]), **more}
+        return {f"{self.name}.{name}": array for name, array in found.items()}
 
     def nbytes(self) -> int:
         bins = len(self.bins.row_starts) * len(self.bins.column_starts)
-        return 8 * (bins + 2 * (2 * self.reach[0] + 1) * (self.reach[1] + 1) + 1)
+        return 8 * (bins + 2 * (2 * self.reach[0] + 1) * (self.reach[1] + 1) + 2)
 
 
 def add_arrays(total: Arrays, part: Arrays) -> None:
@@ -222,18 +224,20 @@ def field_variance(
     if coarse is not None:
         width = coarse.features.shape[1] + int(coarse.keep.sum())
     spectrum = np.empty((channels, width), np.float32)
-    lags = np.empty((channels, math.prod(sums[f"{spec.name}.lags"].shape[1:])), np.float32)
+    corrected = f"{spec.name}.lags" in sums  # else no part was short of a pair of pixels
+    lags = np.empty((channels, spec.all_pairs.size if corrected else 0), np.float32)
     for start in range(0, channels, _CHANNELS):
         part = slice(start, start + _CHANNELS)
         far = None if coarse is None else coarse._replace(features=coarse.features[part])
         own = {name: array[part] for name, array in sums.items() if name.startswith(spec.name)}
-        spectrum[part], lags[part] = _some_channels(own, spec, far)
+        spectrum[part] = _waves(own, spec, far)
+        if corrected:
+            lags[part] = _corrections(own, spec)
     return spectrum, lags
 
 
-def _some_channels(
-    sums: Arrays, spec: FieldSpectrum, coarse: CoarseFeatures | None
-) -> tuple[Floats, Floats]:
+def _waves(sums: Arrays, spec: FieldSpectrum, coarse: CoarseFeatures | None) -> Floats:
+    """Features of the periodograms of some channels."""
     number = np.maximum(sums[f"{spec.name}.n"][:, 0].astype(np.float64), 1.0)
     scale = 1.0 / number
     counts = spec.bins.counts
@@ -242,19 +246,27 @@ def _some_channels(
     density = sums[f"{spec.name}.power"] * total * scale[:, None, None]
     features = density / np.sqrt(counts * total)
     if coarse is None:
-        spectrum = features.reshape(len(features), -1)
-    else:
-        spectrum = np.concatenate([coarse.features, features[:, coarse.keep]], axis=1)
-    a = np.clip(sums[f"{spec.name}.pairs"] / number[:, None, None], 0.0, None)
+        return features.reshape(len(features), -1)
+    return np.concatenate([coarse.features, features[:, coarse.keep]], axis=1)
+
+
+def _corrections(sums: Arrays, spec: FieldSpectrum) -> Floats:
+    """Features of the short lags of some channels."""
+    number, parts = (each.astype(np.float64)[:, None, None] for each in sums[f"{spec.name}.n"].T)
+    number = np.maximum(number, 1.0)
+    pairs = parts * spec.all_pairs
+    if f"{spec.name}.lacking" in sums:
+        pairs -= sums[f"{spec.name}.lacking"]
+    a = np.clip(pairs / number, 0.0, None)
     weight = np.maximum(a - a * a, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = sums[f"{spec.name}.lags"] / sums[f"{spec.name}.pairs"]
+        mean = sums[f"{spec.name}.lags"] / pairs
         correlation = np.where(a > 1e-3, mean, 0.0)
     # Each lag of the half plane stands for itself and its mirror image.
     double = np.full(spec.reach[1] + 1, 2.0)
     double[0] = 1.0
-    lags = correlation * np.sqrt(weight * double)
-    return spectrum, lags.reshape(len(lags), -1)
+    lags: Floats = correlation * np.sqrt(weight * double)
+    return lags.reshape(len(lags), -1)
 
 
 def lasting(features: NDArray[np.floating], low: NDArray[np.bool_]) -> Floats:

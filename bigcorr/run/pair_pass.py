@@ -163,9 +163,15 @@ class _Unit:
             some = np.flatnonzero(self.sampled)
             if not self.at_once:
                 self._look_again(some)
-            for name in self.spectra[int(some[0])] if len(some) else ():
-                arrays = [self.spectra[int(c)][name] for c in some]
-                out[f"spectra.{name}"] = np.stack(arrays).astype(np.float32)
+            taken = [self.spectra[int(c)] for c in some]
+            # What one has and another has not counts as nothing there.
+            shapes = {name: array.shape for arrays in taken for name, array in arrays.items()}
+            for name, shape in shapes.items():
+                stack = np.zeros((len(some), *shape), np.float32)
+                for place, arrays in enumerate(taken):
+                    if name in arrays:
+                        stack[place] = arrays[name]
+                out[f"spectra.{name}"] = stack
         if self.spec.count:
             out["count"] = self.count
         if self.spec.coarse:
