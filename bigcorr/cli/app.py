@@ -21,6 +21,7 @@ from bigcorr.cli import options
 from bigcorr.cli.failure import BAD_INPUT, DONE, Interrupted, interruptible
 from bigcorr.cli.failure import report as report_failure
 from bigcorr.errors import InputError
+from bigcorr.run.heap import set_heap
 
 app = typer.Typer(
     name="bigcorr",
@@ -62,6 +63,7 @@ def command(**extra: Any) -> Callable[[Callable[..., Fields]], Callable[..., Non
             common = {name: given.pop(name) for name in (*extra, *_OUTPUT_OPTIONS)}
             for name, value in WORKER_ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
+            set_heap()
             from bigcorr.cli import actions
 
             quiet, as_json = common.pop("quiet"), common.pop("json")

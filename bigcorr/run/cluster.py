@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bigcorr.errors import InputError, MissingFileError, RunError
+from bigcorr.run.heap import HEAP
 from bigcorr.run.worker_memory import DeadWorkerError, WorkerMemory
 from bigcorr.run.workspace import release
 
@@ -30,13 +31,7 @@ THREAD_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
-    # Tiles of a few MiB are made and dropped all the time: keep their pages instead of faulting
-    # them in again (dask's own default gives every page back at once).
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
-    # One heap: each thread of a decoder's would keep freed pages in a heap of its own, and what a
-    # worker takes would grow with the number of tasks.
-    "MALLOC_ARENA_MAX": "1",
+    **{name: str(value) for name, value in HEAP.items()},
 }
 
 

@@ -61,6 +61,9 @@ def most_resident() -> int:
 
 
 if __name__ == "__main__":
+    from bigcorr.run.heap import set_heap
+
+    set_heap()  # as the command line does
     kind, what, source, output, pool = sys.argv[1:6]
     summary = run(kind, json.loads(what), source, output, json.loads(pool))
     print(json.dumps({"summary": summary, "most": most_resident()}, default=str), flush=True)
