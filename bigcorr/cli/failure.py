@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -20,6 +21,9 @@ TRACEBACK = "BIGCORR_TRACEBACK"
 
 GRACE_SECONDS = 3.5
 """Seconds between a signal and the end of the process, whatever it is doing."""
+
+AGAIN_SECONDS = 0.25
+"""Between two looks whether an interruption got lost."""
 
 _GO_ON = "interrupted; the same command again goes on from what is done"
 
@@ -51,6 +55,9 @@ class Interrupted(BaseException):
 def interruptible() -> Iterator[None]:
     """Make Ctrl-C and SIGTERM an `Interrupted` that unwinds like any other error.
 
+    Raised at any line, it may meet one whose errors are told and dropped, such as those of a
+    finaliser or of a callback of the garbage collector: then it is raised again.
+
     A unit of work under way is given `GRACE_SECONDS`; then, or at a second signal at once, the
     process ends as it would by kill -9. What is done is kept all the same, and workers that we
     started end with us.
@@ -63,10 +70,19 @@ def interruptible() -> Iterator[None]:
         if told:
             _leave(status)
         told = True
+        # Work of a library that is dropped half way is told when we end, and of no use to anyone.
+        warnings.simplefilter("ignore")
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, lambda *_: again(status))
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS, AGAIN_SECONDS)
         timer = threading.Timer(GRACE_SECONDS, _leave, [status])
         timer.daemon = True
         timer.start()
         raise Interrupted(status)
+
+    def again(status: int) -> None:
+        if not _unwinding():
+            raise Interrupted(status)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -74,9 +90,19 @@ def interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         raise Interrupted(INTERRUPTED) from None
     finally:
+        if told and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
         if not told:  # else a second one is still to be answered, until the process has ended
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _unwinding() -> bool:
+    """Whether an interruption is on its way out: what runs now runs because of it."""
+    error = sys.exc_info()[1]
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error is not None
 
 
 def _leave(status: int) -> None:
