@@ -361,7 +361,7 @@ class Pairs(Step):
     detrend: Literal["none", "plane", "quadratic"] = "none"
     n_shifts: Annotated[int, Field(ge=0)] = 0
     shift_seed: Annotated[int, Field(ge=0)] = 0
-    coarsen: Annotated[int, Field(ge=1)] = 1
+    coarsen: Annotated[int, Field(ge=1, le=512)] = 1
     plan_only: bool = False
 
 

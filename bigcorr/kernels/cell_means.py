@@ -14,8 +14,8 @@ def cell_means(
 ) -> None:
     """Mean of each cell over its valid pixels; NaN where fewer than half of them are valid.
 
-    Rows of a cell are added up first, then what is below each other: where the tile begins does
-    not enter, as long as it begins with a whole cell.
+    What stands below each other is added up first, then across: where the tile begins does not
+    enter, as long as it begins with a whole cell.
 
     Parameters
     ----------

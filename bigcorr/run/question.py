@@ -32,6 +32,8 @@ from bigcorr.run.passes import count_unit
 from bigcorr.run.progress import SILENT, Progress
 from bigcorr.tiles import grid
 
+LARGEST_CELL = 512
+"""Pixels along a side of the largest cells: tasks hold a few of them."""
 EMPTY_SHARE = 0.5
 """Part of the raster that may be empty in all channels before the run says so."""
 
@@ -234,8 +236,11 @@ def ask(
 
 def _coarsened(cell: Any, measures: Sequence[Measure]) -> tuple[Measure, ...]:
     """The measures of a raster in cells, where they have a meaning there."""
-    if isinstance(cell, bool) or not isinstance(cell, (int, np.integer)) or cell < 1:
-        raise InputError(f"coarsen: got {cell!r}, takes a whole number of pixels from 1 (none) up")
+    whole = isinstance(cell, (int, np.integer)) and not isinstance(cell, bool)
+    if not whole or not 1 <= cell <= LARGEST_CELL:
+        raise InputError(
+            f"coarsen: got {cell!r}, takes a whole number of pixels from 1 (none) to {LARGEST_CELL}"
+        )
     if cell == 1:
         return tuple(measures)
     fine = [measure.name for measure in measures if not hasattr(measure, "coarsened")]

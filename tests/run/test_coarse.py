@@ -229,6 +229,7 @@ def test_cells_that_were_made_are_not_made_again(tmp_path):
     ("arguments", "said"),
     [
         ({"coarsen": 0}, "coarsen: got 0"),
+        ({"coarsen": 513}, "from 1 .none. to 512"),
         ({"coarsen": True}, "coarsen: got True"),
         ({"coarsen": 2.5}, "coarsen: got 2.5"),
         ({"measures": ["moran", "ssim"], "coarsen": 2}, "moran and ssim"),
