@@ -78,8 +78,8 @@ def run_registered_map(
         pair = open_pair(opened[0], opened[1], nodata)
         pool = cluster if hasattr(cluster, "imap") else None
         found = register_pair(pair, model=model, pool=pool).summary() | {"asked": asked}
-        task, held = registration_bytes(pair)
-        taken = Projection.on(pool or ThreadPool(processors()), task, beside=held)
+        task, beside, alone = registration_bytes(pair)
+        taken = Projection.on(pool or ThreadPool(processors()), task, beside, alone)
         registering = taken.peak_bytes
     else:
         progress.note("the pair was registered by an earlier run")
