@@ -35,6 +35,9 @@ _FEW = 4
 _STRETCH = 128
 """Bytes that are looked at together for whether any is not zero."""
 
+TINY = 1e-150
+"""A sigma below which no other pixel has any weight that a float holds."""
+
 _NATIVE = frozenset(np.dtype(name) for name in ("uint8", "float32", "float64"))
 """Dtypes that loops are compiled for; others take the smallest float that holds their values."""
 
@@ -60,6 +63,8 @@ def gaussian_taps(sigma: float, truncate: float = 4.0) -> NDArray[np.float64]:
 def gaussian_weights(sigma: float, radius: int) -> NDArray[np.float64]:
     """Weights of a Gaussian of `sigma` over ``2 * radius + 1`` pixels, which sum to 1."""
     offset = np.arange(-radius, radius + 1, dtype=np.float64)
+    if sigma < TINY:  # its square is no number to divide by
+        return np.array(offset == 0, np.float64)
     weights = np.exp(-0.5 / (sigma * sigma) * offset**2)
     return weights / weights.sum()
 

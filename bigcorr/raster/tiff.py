@@ -60,6 +60,8 @@ class TiffSource(BaseSource):
                     min(max(unit[0], 1), self.shape[1]),
                     min(max(unit[1], 1), self.shape[2]),
                 )
+                # Tiles reach over the image's edge, strips end there.
+                self._piece = unit if page.is_tiled else self.chunk
                 self._channels = self._names(file, page)
         except InputError:
             raise
@@ -114,9 +116,9 @@ class TiffSource(BaseSource):
                 return tifffile.memmap(self._file, mode="r", series=0)
             except ValueError:
                 pass  # contiguous but not mappable, e.g. packed bits
-        if math.prod(self.chunk) * self.dtype.itemsize > store.MAX_CHUNK_BYTES:
+        if math.prod(self._piece) * self.dtype.itemsize > store.MAX_CHUNK_BYTES:
             raise InputError(
-                f"{self.path} is compressed in pieces of {self.chunk} pixels; takes pieces of at "
+                f"{self.path} is compressed in pieces of {self._piece} pixels; takes pieces of at "
                 f"most {store.MAX_CHUNK_BYTES} bytes"
             )
         node = zarr.open(series.aszarr(level=0), mode="r")

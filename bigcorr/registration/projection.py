@@ -13,8 +13,8 @@ _FIRST_LOOK = 32 + 4 * 120
 every shift, which is padded to twice the side. No task runs then."""
 
 _SPECTRUM = 24 + 8
-"""Bytes a pixel of a tile: the spectrum of one of each ninth of the raster, and its part of an array
-of all of them."""
+"""Bytes a pixel of a tile: the spectrum of one of each ninth of the raster, and its part of an
+array of all of them."""
 
 _MASKED = 3 * 4 * 32
 """Bytes a pixel of a tile: three times the masked sums at every shift."""

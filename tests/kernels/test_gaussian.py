@@ -32,6 +32,11 @@ def test_taps_are_those_of_scipy_and_symmetric_to_the_last_bit(sigma: float) -> 
     assert taps.sum() == pytest.approx(1, abs=1e-15)
 
 
+@pytest.mark.parametrize("sigma", [1e-300, 5e-324, 1e-160, 0.1])
+def test_a_sigma_far_below_a_pixel_leaves_the_pixel(sigma: float) -> None:
+    assert gaussian_taps(sigma).tolist() == [1.0]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sigmas", [(0.4, 0.4), (2.0, 2.0), (1.0, 6.5), (20.0, 3.0)])
 def test_blur_equals_scipy_in_float64(dtype: str, sigmas: tuple[float, float]) -> None:

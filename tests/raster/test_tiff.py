@@ -101,6 +101,15 @@ def test_a_damaged_tile_is_named_by_its_place(tmp_path):
         open_source(tmp_path / "a.tif").read([0], Box(0, 64, 0, 64))
 
 
+def test_tiles_that_no_memory_holds_are_refused_by_their_size(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones((64, 64), "u2"), tile=(16, 16), compression="zlib")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["TileWidth"].overwrite(2**30)
+    with pytest.raises(InputError, match=r"pieces of \(16, 1073741824\) pixels"):
+        open_source(path).read([0], Box(0, 64, 0, 64))
+
+
 def test_axes_that_are_no_raster_are_refused(tmp_path):
     tifffile.imwrite(
         tmp_path / "a.tif",
