@@ -105,7 +105,7 @@ class TileLoader:
         halo = self.halo
         padded = (shape[0] + 2 * halo[0]) * (shape[1] + 2 * halo[1])
         item = self.source.dtype.itemsize
-        group = max(READ_BYTES, padded * item)
+        group = max(padded * item, min(READ_BYTES, self.source.shape[0] * padded * item))
         # The group as decoded and as handed over, a padded float64 copy, two masks, the result.
         own = 2 * group + padded * (8 + item + 3) + shape[0] * shape[1] * 24
         return own + self.source.work_bytes
