@@ -169,7 +169,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(tmp_path, monkeypatch):
 
 
 def test_the_plan_tells_what_shifts_cost():
-    stack = np.zeros((60, 300, 300), np.uint8)
+    stack = np.zeros((300, 300, 300), np.uint8)
     plans = []
     for n in (0, 10):
         pool = ThreadPool(1)

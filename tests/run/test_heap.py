@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +44,15 @@ go_on.set()
 
 
 def told(how: str) -> list:
+    # Where a cluster was started from here, its settings stand in our environment.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     done = subprocess.run(
-        [sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", CODE, how],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     return json.loads(done.stdout)
 
