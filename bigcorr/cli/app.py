@@ -21,7 +21,6 @@ from bigcorr.cli import options
 from bigcorr.cli.failure import BAD_INPUT, DONE, Interrupted, interruptible
 from bigcorr.cli.failure import report as report_failure
 from bigcorr.errors import InputError
-from bigcorr.run.heap import set_heap
 
 app = typer.Typer(
     name="bigcorr",
@@ -63,6 +62,8 @@ def command(**extra: Any) -> Callable[[Callable[..., Fields]], Callable[..., Non
             common = {name: given.pop(name) for name in (*extra, *_OUTPUT_OPTIONS)}
             for name, value in WORKER_ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
+            from bigcorr.run.heap import set_heap
+
             set_heap()
             from bigcorr.cli import actions
 

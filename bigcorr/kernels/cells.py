@@ -25,6 +25,9 @@ AHEAD = 4
 STRETCH = 4096
 """Pixels that are summed on their own."""
 
+NO_MASK = np.zeros((0, 0), np.uint8)
+"""What is given for a mask where all pixels are valid."""
+
 FloatArray = NDArray[np.float64]
 TileArray = NDArray[np.floating]
 ByteArray = NDArray[np.uint8]

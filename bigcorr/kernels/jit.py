@@ -67,7 +67,7 @@ class Kept:
     base : str
         What the names of the function's files begin with.
     stamp : object
-        What must be equal for kept code to be taken (see `_sources`).
+        What must be equal for kept code to be taken (see `_Cache`).
     """
 
     def __init__(self, folder: str, base: str, stamp: object) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from bigcorr.kernels.cells import standardise
+from bigcorr.kernels.cells import NO_MASK, standardise
 from bigcorr.kernels.jit import njit
 from bigcorr.kernels.rows import rows_of
 
@@ -25,8 +25,6 @@ SAMPLED = 4
 """Columns of a bin that stand for all of them where a sample is enough."""
 ROWS = 512
 """Rows that are transformed at a time."""
-
-_NO_MASK = np.zeros((0, 0), np.uint8)
 
 
 def _edges(count: int, exact: int, growth: float) -> list[int]:
@@ -99,7 +97,7 @@ class FrequencyBins:
         for start in range(0, self.rows, ROWS):
             lines = x[start : start + ROWS]
             part = field[: len(lines)]
-            standardise(*rows_of(lines), _NO_MASK, False, offset, inverse_scale, part)
+            standardise(*rows_of(lines), NO_MASK, False, offset, inverse_scale, part)
             along = scipy.fft.rfft(part, axis=1)
             np.take(along, taken, axis=1, out=out[start : start + ROWS], mode="clip")
         return self._binned(scipy.fft.fft(out, axis=0, overwrite_x=True), ends, times)

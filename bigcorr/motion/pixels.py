@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bigcorr.kernels.cell_means import cell_means
 from bigcorr.kernels.pad import gather, halo_box
 from bigcorr.operators import Layer, missing_as_nan, missing_pixels, offset_of, offset_positions
 from bigcorr.raster.base import RasterSource
@@ -52,16 +53,12 @@ class Image(NamedTuple):
         scale = 2**level
         layer = self.layer(Box(*(scale * edge for edge in box)))
         pixels = missing_as_nan(layer).astype(np.float64)
-        if pixels.dtype.kind == "f":
-            pixels[~np.isfinite(pixels)] = np.nan
+        pixels[~np.isfinite(pixels)] = np.nan
         if level == 0:
             return pixels
-        h, w = box.shape
-        blocks = pixels.reshape(h, scale, w, scale)
-        known = np.isfinite(blocks)
-        count = known.sum(axis=(1, 3))
-        total = np.where(known, blocks, 0.0).sum(axis=(1, 3))
-        return np.where(2 * count >= scale * scale, total / np.maximum(count, 1), np.nan)
+        out = np.empty(box.shape)
+        cell_means(pixels, np.isfinite(pixels).view(np.uint8), scale, out)
+        return out
 
 
 def level_shape(shape: Shape, level: int) -> Shape:

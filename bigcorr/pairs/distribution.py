@@ -22,6 +22,7 @@ from bigcorr.kernels.bins import (
     float_bin,
     magnitudes_of,
 )
+from bigcorr.kernels.cells import NO_MASK
 from bigcorr.pairs.measure import ChannelStatistics
 from bigcorr.pairs.summaries import ChannelTile, Summary
 
@@ -33,7 +34,6 @@ NEAR = 2.0
 lie the tails of sparse counts after a blur, and no more than the tail of anything else."""
 BACKGROUND = 0.5
 """Zeros that are at least this part of a channel have rank 0, so that empty places cost nothing."""
-_NO_MASK = np.zeros((0, 0), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Histogram:
             total[by.background] += tile.count
             total[BINS] += tile.count
             return
-        mask = _NO_MASK if tile.valid is None else tile.valid
+        mask = NO_MASK if tile.valid is None else tile.valid
         count_bins(
             tile.values, mask, tile.valid is not None, by.whole, by.lowest, by.offset,
             1.0 / by.scale, np.float32(by.shift), by.base, total,
@@ -206,7 +206,7 @@ class Within:
             return
         by = Binning.of(tile.statistics, tile.row)
         low, high, shift = _parts(int(index), by)
-        mask = _NO_MASK if tile.valid is None else tile.valid
+        mask = NO_MASK if tile.valid is None else tile.valid
         count_within(
             tile.values, mask, tile.valid is not None, self.place.nonzero, by.offset,
             1.0 / by.scale, low, high, shift, index < ZERO_BIN, total,

@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.bins import keep_from, look_up
+from bigcorr.kernels.cells import NO_MASK
 from bigcorr.pairs.distribution import Binning, Ranks, Threshold
 from bigcorr.pairs.measure import PairTile
-
-_NO_MASK = np.zeros((0, 0), np.uint8)
 
 
 def _mask(tile: PairTile, channel: int) -> tuple[NDArray[np.uint8], bool]:
     planes = len(tile.valid)
-    return (tile.valid[min(channel, planes - 1)], True) if planes else (_NO_MASK, False)
+    return (tile.valid[min(channel, planes - 1)], True) if planes else (NO_MASK, False)
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class ByRank:
             valid, masked = _mask(tile, c)
             if not tile.marks[c].any():
                 out[c] = 0
-                look_up(nothing, _NO_MASK, False, *bins, nothing)
+                look_up(nothing, NO_MASK, False, *bins, nothing)
                 if nothing[0, 0] == 0:
                     continue
                 nothing[:] = 0

@@ -29,8 +29,7 @@ def registration_bytes(pair: Pair) -> tuple[int, int, int]:
     small = int(np.prod([-(-n // -(-n // LONGEST)) for n in pair.shape]))
     tile = int(np.prod([min(side, n) for n in pair.shape]))
     may_miss = any(
-        image.source.dtype.kind == "f" or image.nodata is not None
-        for image in (pair.reference, pair.moving)
+        image.source.may_miss or image.nodata is not None for image in (pair.reference, pair.moving)
     )
     item = sum(image.source.dtype.itemsize for image in (pair.reference, pair.moving))
     # Four tiles are read together, twice as large while they are decoded.

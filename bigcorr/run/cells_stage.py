@@ -17,7 +17,7 @@ from bigcorr.run.cluster import Pool
 from bigcorr.run.coarse import CellMeans, KeptCells
 from bigcorr.run.progress import Progress
 from bigcorr.run.question import PairsQuestion
-from bigcorr.run.worker_memory import DeadWorkerError
+from bigcorr.run.shards import write_shards
 from bigcorr.tiles import Box
 
 
@@ -63,14 +63,18 @@ def keep_cells(asked: PairsQuestion, pool: Pool, progress: Progress, task: int) 
         units, found = units + count, found + count - len(pending)
         if len(pending) < count:
             progress.note(f"cells: {count - len(pending)} of {count} shards are done already")
-        progress("cells", count - len(pending), count)
-        tasks = ((kept.cells, writer, unit) for unit in pending)
-        try:
-            for done, (_, spent) in enumerate(pool.imap(_keep_unit, tasks), 1):
-                seconds += spent
-                progress("cells", count - len(pending) + done, count)
-        except DeadWorkerError as error:
-            raise error.told(_named(pending[error.index]), task) from error
+        spent = write_shards(
+            pool,
+            _keep_unit,
+            ((kept.base, writer, unit) for unit in pending),
+            pending,
+            count,
+            name="cells",
+            named=_named,
+            worker_bytes=task,
+            progress=progress,
+        )
+        seconds += sum(spent)
         writer.finish()
     return Kept(units, found, seconds)
 
@@ -78,13 +82,13 @@ def keep_cells(asked: PairsQuestion, pool: Pool, progress: Progress, task: int) 
 def stage_bytes(asked: PairsQuestion) -> int:
     """Most bytes of a task; 0 where nothing is kept."""
     # A shard, and as much again while it is encoded.
-    return max((kept.cells.work_bytes + 2 * SHARD_BYTES for kept in kept_of(asked)), default=0)
+    return max((kept.base.work_bytes + 2 * SHARD_BYTES for kept in kept_of(asked)), default=0)
 
 
 def read_bytes(asked: PairsQuestion) -> int:
     """About as many bytes are read from storage."""
     return sum(
-        int(kept.cells.bytes_a_pixel * kept.shape[0] * kept.shape[1] * kept.shape[2])
+        int(kept.base.bytes_a_pixel * kept.shape[0] * kept.shape[1] * kept.shape[2])
         for kept in kept_of(asked)
     )
 

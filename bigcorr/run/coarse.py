@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cell_means import cell_means
+from bigcorr.kernels.cells import NO_MASK
 from bigcorr.raster.base import BaseSource, RasterSource, digest
 from bigcorr.raster.mask import Mask
 from bigcorr.raster.source import as_source
@@ -24,10 +25,23 @@ from bigcorr.tiles import Box, Shape, grid
 PIECE = 2048
 """Pixels along a side of what is blurred at once."""
 
-NO_MASK = np.empty((0, 0), np.uint8)
+
+class _Cells(BaseSource):
+    """Cells of the channels of another source."""
+
+    dtype = np.dtype(np.float32)
+    base: RasterSource
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.base.channels
+
+    @property
+    def may_miss(self) -> bool:
+        return self.base.may_miss
 
 
-class CellMeans(BaseSource):
+class CellMeans(_Cells):
     """The mean of each square cell of the blurred channels, (channel, y, x) float32.
 
     A cell of which fewer than half of the pixels are valid is missing. The last cells may be cut
@@ -46,22 +60,12 @@ class CellMeans(BaseSource):
     def __init__(self, loader: TileLoader, cell: int) -> None:
         self.loader = loader
         self.cell = cell
-        source = loader.source
-        height, width = coarsened(loader.raster, cell)
-        self.shape = (source.shape[0], height, width)
-        self.dtype = np.dtype(np.float32)
+        self.base = source = loader.source
+        self.shape = (source.shape[0], *coarsened(loader.raster, cell))
         y, x = (max(1, side // cell) for side in source.chunk)
         self.chunk = y, x
         self.path = source.path
         self._side = max(1, PIECE // cell)
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.loader.source.channels
-
-    @property
-    def attrs(self) -> dict[str, Any]:
-        return self.loader.source.attrs
 
     @property
     def may_miss(self) -> bool:
@@ -117,7 +121,7 @@ class CellMeans(BaseSource):
         return digest(self.loader.source.fingerprint(), self.loader.sigma, self.cell)
 
 
-class KeptCells(BaseSource):
+class KeptCells(_Cells):
     """The same cells, written to a store that all read: what is opened when first read.
 
     Parameters
@@ -128,22 +132,16 @@ class KeptCells(BaseSource):
         Of the store; it need not be there yet.
     """
 
+    base: CellMeans
+
     def __init__(self, cells: CellMeans, path: Path) -> None:
-        self.cells, self.store = cells, path
-        self.shape, self.dtype, self.path = cells.shape, cells.dtype, str(path)
+        self.base, self.store = cells, path
+        self.shape, self.path = cells.shape, str(path)
         self.chunk = clip_chunks((self.shape[1], self.shape[2]), CHUNK, SHARD)[0]
         self._opened: RasterSource | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return KeptCells, (self.cells, self.store)
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.cells.channels
-
-    @property
-    def may_miss(self) -> bool:
-        return self.cells.may_miss
+        return KeptCells, (self.base, self.store)
 
     def _read(self, index: NDArray[np.intp], box: Box) -> NDArray[np.float32]:
         if self._opened is None:
@@ -151,10 +149,10 @@ class KeptCells(BaseSource):
         return self._opened.read(index, box)
 
     def occupied(self, box: Box) -> NDArray[np.bool_] | None:
-        return self.cells.occupied(box)
+        return self.base.occupied(box)
 
     def fingerprint(self) -> str:
-        return self.cells.fingerprint()
+        return self.base.fingerprint()
 
 
 class CellMask:
@@ -172,7 +170,7 @@ class CellMask:
         return digest(self.mask.fingerprint(), self.cell)
 
 
-class Mosaic(BaseSource):
+class Mosaic(_Cells):
     """Some pieces of a raster, all of one size, laid side by side in rows.
 
     Parameters
@@ -186,20 +184,12 @@ class Mosaic(BaseSource):
     def __init__(self, base: CellMeans, places: Sequence[Sequence[Box]]) -> None:
         self.base, self.places = base, places
         self.shape = (base.shape[0], *mosaic_shape(places))
-        self.dtype, self.path = base.dtype, base.path
+        self.path = base.path
         self.chunk = places[0][0].shape
-
-    @property
-    def channels(self) -> tuple[str, ...]:
-        return self.base.channels
 
     @property
     def work_bytes(self) -> int:
         return self.base.work_bytes
-
-    @property
-    def may_miss(self) -> bool:
-        return self.base.may_miss
 
     @property
     def bytes_a_pixel(self) -> float:

@@ -6,12 +6,13 @@ Which pieces and channels follows from the shapes alone, so the figures are the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from bigcorr.pairs.measure import Measure
 from bigcorr.raster.mask import Mask
-from bigcorr.run.coarse import CellMask, CellMeans, Mosaic, MosaicMask
+from bigcorr.run.coarse import CellMask, CellMeans, Mosaic, MosaicMask, mosaic_shape
 from bigcorr.run.loader import TileLoader
 from bigcorr.run.question import PairsQuestion
 from bigcorr.tiles import Box, Shape
@@ -26,39 +27,25 @@ CHANNELS = 256
 
 @dataclass(frozen=True)
 class PiecesQuestion(PairsQuestion):
-    """The same question to pieces of the raster; measures are those of `cell`.
+    """The same question to pieces of the raster; it has no cells of its own to make or to judge.
 
     cell : side in pixels of the cells in which they are compared; 1: pixels.
+    places : the pieces, rows of boxes in cells.
     """
 
     cell: int = 1
+    places: tuple[tuple[Box, ...], ...] = ()
 
     @property
     def raster(self) -> Shape:
-        y, x = pieces_of((self.source.shape[1], self.source.shape[2]), self.coarsen)[0][0].shape
-        rows, columns = self._layout
-        return rows * -(-y // self.cell), columns * -(-x // self.cell)
-
-    @property
-    def _places(self) -> list[list[Box]]:
-        """The pieces in cells of `cell`."""
-        raster = self.source.shape[1], self.source.shape[2]
-        return [
-            [_in_cells(place, self.cell) for place in row]
-            for row in pieces_of(raster, self.coarsen)
-        ]
-
-    @property
-    def _layout(self) -> Shape:
-        places = self._places
-        return len(places), len(places[0])
+        return mosaic_shape(self.places)
 
     def loader(self, sigma: tuple[float, float] | None) -> TileLoader:
         fine = TileLoader(self.source, sigma, self.nodata, self.mask)
         mask: Mask | None = None
         if self.mask is not None:
-            mask = MosaicMask(CellMask(self.mask, self.cell), self._places)
-        return TileLoader(Mosaic(CellMeans(fine, self.cell), self._places), mask=mask)
+            mask = MosaicMask(CellMask(self.mask, self.cell), self.places)
+        return TileLoader(Mosaic(CellMeans(fine, self.cell), self.places), mask=mask)
 
 
 def pieces_of(raster: Shape, cell: int) -> list[list[Box]]:
@@ -87,8 +74,9 @@ def both_questions(asked: PairsQuestion) -> tuple[PiecesQuestion, PiecesQuestion
     """The question to the pieces, in pixels and in cells, without significance."""
     count = asked.channels
     kept = np.unique(np.linspace(0, count - 1, min(count, CHANNELS)).astype(np.intp))
-    fields = {
-        **{name: getattr(asked, name) for name in PairsQuestion.__dataclass_fields__},
+    places = pieces_of((asked.source.shape[1], asked.source.shape[2]), asked.coarsen)
+    plain = {
+        **{field.name: getattr(asked, field.name) for field in fields(PairsQuestion)},
         "source": asked.source.select(kept),
         "counts": np.zeros(len(kept)),  # known: they are not counted
         "significance": False,
@@ -96,9 +84,15 @@ def both_questions(asked: PairsQuestion) -> tuple[PiecesQuestion, PiecesQuestion
         "warnings": (),
         "detrend": "none",
         "n_shifts": 0,
+        "coarsen": 1,
+        "cells_in": None,
     }
-    fine = PiecesQuestion(**(fields | {"measures": asked.stated}), cell=1)
-    return fine, replace(fine, measures=asked.measures, cell=asked.coarsen)
+
+    def question(measures: tuple[Measure, ...], cell: int) -> PiecesQuestion:
+        cells = tuple(tuple(_in_cells(box, cell) for box in row) for row in places)
+        return PiecesQuestion(**(plain | {"measures": measures}), cell=cell, places=cells)
+
+    return question(asked.stated, 1), question(asked.measures, asked.coarsen)
 
 
 def share_of(asked: PairsQuestion) -> float:

@@ -42,6 +42,7 @@ from bigcorr.run.cluster import Pool, open_pool
 from bigcorr.run.displacement_facts import facts_of, refuse_other_run
 from bigcorr.run.memory import Projection, task_room, too_little_memory
 from bigcorr.run.progress import SILENT, Progress
+from bigcorr.run.shards import write_shards
 from bigcorr.tiles import Box, Shape, grid
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def run_displacement(
         As for `bigcorr.displacement`; `out_path` holds another run's result, or the memory is too
         small.
     RunError
-        The disk is full, or a chunk cannot be read.
+        The disk is full, a chunk cannot be read, or workers died of a shard, mostly of memory.
     """
     started = time.monotonic()
     path = Path(out_path)
@@ -238,13 +239,20 @@ class _Run:
         self.units, self.done_before = self.units + count, self.done_before + before
         if before and pending:
             self.progress.note(f"{name}: {before} of {count} shards are done already")
-        self.progress(name, before, count)
-        tasks = (
-            (pair, spec, self.search, _part(flow, spec, unit), writer, unit, self.fit[0])
-            for unit in pending
+        write_shards(
+            self.pool,
+            _measure_unit,
+            (
+                (pair, spec, self.search, _part(flow, spec, unit), writer, unit, self.fit[0])
+                for unit in pending
+            ),
+            pending,
+            count,
+            name=name,
+            named=_named,
+            worker_bytes=Projection.on(self.pool, self.fit[1]).worker_bytes,
+            progress=self.progress,
         )
-        for done, _ in enumerate(self.pool.imap(_measure_unit, tasks), before + 1):
-            self.progress(name, done, count)
         writer.finish()
 
     def _write(self, root: Path, flow: Flow, back: Flow | None, most: float | None) -> int:
@@ -282,6 +290,10 @@ def _box_of(unit: Unit) -> Box:
     return Box(rows.start, rows.stop, columns.start, columns.stop)
 
 
+def _named(unit: Unit) -> str:
+    return f"the nodes of {in_words(_box_of(unit))}"
+
+
 def _part(flow: Flow | None, spec: Pass, unit: Unit) -> Flow | None:
     """What the task of a unit needs of the flow that it starts from."""
     return None if flow is None else flow.part(pixels_of(spec, _box_of(unit)))
@@ -302,7 +314,7 @@ def _measure_unit(
     def work() -> None:
         writer.write(unit, measure(pair, spec, search, box, flow, part))
 
-    telling(f"the nodes of {in_words(box)}", work)
+    telling(_named(unit), work)
 
 
 def _write_unit(

@@ -46,7 +46,7 @@ from bigcorr.retry import in_words, telling
 from bigcorr.run.cluster import Pool, open_pool
 from bigcorr.run.memory import Projection, task_room, too_little_memory
 from bigcorr.run.progress import SILENT, Progress
-from bigcorr.run.worker_memory import DeadWorkerError
+from bigcorr.run.shards import write_shards
 from bigcorr.tiles import Box, Shape, grid
 
 if TYPE_CHECKING:
@@ -161,14 +161,17 @@ def run_map(
                 side, projected = _fit(op, opened, writer, pool.memory_limit)
                 memory_of = Projection.on(pool, projected)
                 job = _Job(op, opened, declared, _offsets(op, opened, declared), writer, side)
-                progress(op.name, units - len(pending), units)
-                tasks = ((job, unit) for unit in pending)
-                try:
-                    for done, _ in enumerate(pool.imap(_map_unit, tasks), 1):
-                        progress(op.name, units - len(pending) + done, units)
-                except DeadWorkerError as error:
-                    where = f"the shard of {in_words(_box_of(job, pending[error.index]))}"
-                    raise error.told(where, memory_of.worker_bytes) from error
+                write_shards(
+                    pool,
+                    _map_unit,
+                    ((job, unit) for unit in pending),
+                    pending,
+                    units,
+                    name=op.name,
+                    named=job.named,
+                    worker_bytes=memory_of.worker_bytes,
+                    progress=progress,
+                )
                 summary |= {
                     "projected_bytes": projected,
                     "projected_peak_bytes": memory_of.peak_bytes,
@@ -203,10 +206,14 @@ class _Job:
     writer: ShardWriter
     side: int
 
+    def named(self, unit: Unit) -> str:
+        """A shard in words."""
+        return f"the shard of {in_words(_box_of(self, unit))}"
+
 
 def _map_unit(job: _Job, unit: Unit) -> None:
     """In the worker: compute and write one shard."""
-    telling(f"the shard of {in_words(_box_of(job, unit))}", _write_unit, job, unit)
+    telling(job.named(unit), _write_unit, job, unit)
 
 
 def _box_of(job: _Job, unit: Unit) -> Box:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bigcorr.kernels.cells import (
     CELL,
+    NO_MASK,
     cell_totals,
     mark_cells,
     pixel_total,
@@ -47,8 +48,6 @@ from bigcorr.run.workspace import tile_memory
 from bigcorr.tiles import Box
 
 Arrays = dict[str, NDArray[Any]]
-
-_EMPTY = np.zeros((0, 0), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ class _Unit:
         sums, squares = np.zeros((2, channels, ny, nx))
         marks = np.zeros((channels, ny, nx), np.uint8)
         shared = self.loader.mask_tile(core)
-        mask, masked = (_EMPTY, False) if shared is None else (shared, True)
+        mask, masked = (NO_MASK, False) if shared is None else (shared, True)
         count = np.zeros(channels)
         for c, loaded in enumerate(self._channels(core, core)):
             start = time.perf_counter()
@@ -290,7 +289,7 @@ class _Unit:
             if valid is not None:
                 z[valid == 0] = 0
             return loaded
-        mask = _EMPTY if valid is None else valid
+        mask = NO_MASK if valid is None else valid
         standardise(*rows_of(loaded.values), mask, valid is not None, offset, inverse, z)
         # Nobody has looked yet at pixels that come as stored.
         if loaded.valid is not None or loaded.values.dtype.kind != "f" or all_finite(z):

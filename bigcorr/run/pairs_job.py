@@ -139,26 +139,11 @@ def compute(
 ) -> PairResult:
     """All stages for all blurs; the matrices themselves are made when the result is read."""
     cells = keep_cells(asked, pool, progress, plan.worker_bytes)
-    result = _compute(asked, plan, pool, checkpoint, progress)
-    result.attrs["units"] += cells.units
-    result.attrs["units_found_done"] += cells.found
-    if cells.seconds:
-        result.attrs["timings"]["cells"] = round(cells.seconds, 3)
-    if asked.coarsen > 1:
-        result.attrs |= _coarse_error(asked, pool, checkpoint, progress)
-    return result
-
-
-def _compute(
-    asked: PairsQuestion,
-    plan: Plan,
-    pool: Pool,
-    checkpoint: Checkpoint | None,
-    progress: Progress,
-) -> PairResult:
     parts = all_blurs(asked, plan, pool, checkpoint, progress)
     timings: dict[str, float] = {}
-    units = found = 0
+    units, found = cells.units, cells.found
+    if cells.seconds:
+        timings["cells"] = cells.seconds
     for part in parts:
         for name, seconds in part.timings.items():
             timings[name] = timings.get(name, 0.0) + seconds
@@ -176,6 +161,8 @@ def _compute(
         "detrend": None if asked.detrend == "none" else asked.detrend,
         "coarsen": None if asked.coarsen == 1 else asked.coarsen,
     }
+    if asked.coarsen > 1:
+        attrs |= _coarse_error(asked, pool, checkpoint, progress)
     counts = asked.counts if asked.counts is not None else parts[0].counts
     return PairResult(
         source=asked.source,
@@ -200,11 +187,8 @@ def _coarse_error(
     for question, name in zip(both_questions(asked), ("pixels", "cells"), strict=True):
         kept = None if checkpoint is None else Checkpoint(checkpoint.path / f"error in {name}")
         progress.note(f"error of cells: a sample in {name}")
-        found = _compute(question, _plan(question, pool), pool, kept, progress)
-        matrices = {m.name: np.empty(found.shape) for m in question.measures}
-        for _, (measure, where, block) in found.blocks():
-            matrices[measure][where] = block
-        values.append(matrices)
+        found = compute(question, plan_for(question, pool), pool, kept, progress).dataset()
+        values.append({m.name: found[m.name].values for m in question.measures})
     return {
         "coarsen_error": differences(*values),
         "coarsen_error_from": {"share": share_of(asked), "channels": question.channels},
@@ -212,21 +196,6 @@ def _coarse_error(
 
 
 def plan_for(asked: PairsQuestion, pool: Pool) -> Plan:
-    plan = _plan(asked, pool)
-    if asked.coarsen == 1:
-        return plan
-    # What is compared twice to measure the error of cells.
-    more = [_plan(question, pool) for question in both_questions(asked)]
-    return replace(
-        plan,
-        task_bytes=max(stage_bytes(asked), *(part.task_bytes for part in (plan, *more))),
-        driver_bytes=tuple(map(max, zip(*(p.driver_bytes for p in (plan, *more)), strict=True))),
-        bytes_read=read_bytes(asked) + sum(part.bytes_read for part in (plan, *more)),
-        cell=asked.coarsen,
-    )
-
-
-def _plan(asked: PairsQuestion, pool: Pool) -> Plan:
     loaders = [asked.loader(sigma) for sigma in asked.sigmas]
     widest = loaders[0]
     if asked.sigmas[0] is not None:
@@ -259,4 +228,15 @@ def _plan(asked: PairsQuestion, pool: Pool) -> Plan:
         asked.detrend != "none",
     )
     driver = driver_bytes(plan, specs.values(), asked.tiles(plan.group), asked.measures)
-    return replace(plan, processes=getattr(pool, "processes", 0), driver_bytes=driver)
+    plan = replace(plan, processes=getattr(pool, "processes", 0), driver_bytes=driver)
+    if asked.coarsen == 1:
+        return plan
+    # With what is compared twice to measure the error of cells.
+    parts = [plan, *(plan_for(question, pool) for question in both_questions(asked))]
+    return replace(
+        plan,
+        task_bytes=max(stage_bytes(asked), *(part.task_bytes for part in parts)),
+        driver_bytes=tuple(map(max, zip(*(part.driver_bytes for part in parts), strict=True))),
+        bytes_read=read_bytes(asked) + sum(part.bytes_read for part in parts),
+        cell=asked.coarsen,
+    )

@@ -29,8 +29,6 @@ from bigcorr.tiles import Box
 
 Arrays = dict[str, NDArray[Any]]
 
-_EMPTY = np.zeros((0, 0), np.uint8)
-
 
 @in_steps
 def statistics_unit(

@@ -79,8 +79,7 @@ def test_a_signal_ends_a_command_within_five_seconds(
     signalled = os.killpg if name == "SIGINT" else os.kill
     signalled(process.pid, getattr(signal, name))
     _, spoken = process.communicate(timeout=60)
-    # Five seconds are promised where the processors are not taken by others.
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 5
     assert process.returncode == status, spoken
     assert spoken.splitlines()[-1].startswith("bigcorr: interrupted; the same command again goes")
     assert "Traceback" not in spoken
@@ -98,7 +97,7 @@ def test_a_second_signal_ends_it_at_once(job: str, inputs: Path, tmp_path: Path)
     started = time.monotonic()
     os.kill(process.pid, signal.SIGINT)
     _, spoken = process.communicate(timeout=60)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 2
     # By itself, by the second signal, or by Python's own answer to it at the very end.
     assert process.returncode in (130, -signal.SIGINT), spoken
     assert "interrupted" in spoken

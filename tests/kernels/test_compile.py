@@ -45,7 +45,6 @@ def test_processes_that_start_at_once_on_a_cold_cache_agree_and_the_next_compile
 SHARED = """
 import sys
 import numpy as np
-from numba.core import caching
 from bigcorr.kernels import jit
 
 @jit.njit(cache=True)

@@ -127,13 +127,13 @@ def test_a_requeued_job_gets_in_once_the_beats_are_missed(
     left_behind(tmp_path / "o", age=lock.STALE_SECONDS + 1)
     started = time.monotonic()
     with locked(tmp_path / "o"):
-        assert time.monotonic() - started < lock.STALE_SECONDS / 2
+        assert time.monotonic() - started < 1
     monkeypatch.setattr(lock, "BEAT_SECONDS", 0.1)
     monkeypatch.setattr(lock, "STALE_SECONDS", 0.5)
     left_behind(tmp_path / "o", age=0)
     started = time.monotonic()
     with locked(tmp_path / "o"):
-        assert time.monotonic() - started > 0.3
+        assert 0.3 < time.monotonic() - started < 5
 
 
 def test_a_torn_lock_is_a_lock_until_it_is_old(
