@@ -18,6 +18,7 @@ from bigcorr.errors import RunError
 from bigcorr.operators import GaussianBlur
 from bigcorr.raster import npy
 from bigcorr.run.cluster import DaskPool, connect
+from bigcorr.run.displacement_job import run_displacement
 from bigcorr.run.map_job import run_map
 from bigcorr.run.pairs_job import run_pairs
 from bigcorr.run.worker_memory import DeadWorkerError, telling_projection
@@ -89,7 +90,7 @@ def test_a_death_of_something_else_is_not_called_one_of_memory(pool: DaskPool) -
         list(pool.imap(die, [(1,)]))
 
 
-def test_maps_and_pairs_name_the_place_and_what_was_projected(
+def test_runs_name_the_place_and_what_was_projected(
     pool: DaskPool, image: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "o.zarr"
@@ -97,6 +98,11 @@ def test_maps_and_pairs_name_the_place_and_what_was_projected(
         run_map(GaussianBlur(1.0), [Crashing(image)], out, cluster=pool)
     with pytest.raises(DeadWorkerError, match=r"unit \d+ of \w+.* died once .*projected are \d+"):
         run_pairs(Crashing(image), tmp_path / "r.zarr", measures=["pearson"], cluster=pool)
+    channel = Crashing(image).select([0])
+    with pytest.raises(DeadWorkerError, match=r"nodes of rows 0:2, columns 0:3 .*projected are"):
+        run_displacement(
+            channel, channel, tmp_path / "d.zarr", window=16, search=4, step=16, cluster=pool
+        )
     assert bc.check_store(tmp_path / "o.zarr").ok  # nothing half done is taken for done
 
 
