@@ -62,6 +62,7 @@ def test_a_coarse_mask_reads_any_box():
     mask = CoarseMask(cells, 7, (33, 40))
     full = np.repeat(np.repeat(cells, 7, axis=0), 7, axis=1)[:33, :40]
     np.testing.assert_array_equal(mask.read(Box(3, 32, 5, 39)), full[3:32, 5:39])
+    assert mask.count() == full.sum()  # without spreading it out
 
 
 @pytest.mark.parametrize("kind", ["array", "dataarray", "file"])
