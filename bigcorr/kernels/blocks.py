@@ -293,7 +293,7 @@ def _match(
                     at = (part * rows.span + slot) * strip + j * surface
                     _add(strips[at : at + surface], into, k == 0)
             if masked[i, j]:
-                score_masked(total, surface, least, score)
+                score_masked(total, surface, surface, least, score)
             else:
                 x, xx = sums_a[j * columns.step], sums_aa[j * columns.step]
                 score_whole(

@@ -199,7 +199,7 @@ def score_chip(whole: bool, square: float, room: Room) -> None:
     size, side = room.surface, room.side
     score = room.surfaces[len(PARTS) * size :]
     if not whole:
-        score_masked(room.surfaces, size, room.least, score)
+        score_masked(room.surfaces, size, size, room.least, score)
         return
     for k, image in ((4, CHIP), (5, SQUARES)):
         sum_windows(

@@ -1,7 +1,7 @@
 """What is made of a measured flow: which vectors agree with their neighbours, and a smoother flow.
 
 Both look at a few nodes about each one, so that where tiles are cut changes no bit. How a flow is
-measured lives in `chips`, `blocks` and `sliding`.
+measured lives in `chips`, `blocks`, `strips` and `sliding`.
 """
 
 from __future__ import annotations

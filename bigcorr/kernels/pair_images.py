@@ -1,6 +1,6 @@
 """Two tiles as the searches take them that share sums: values about an offset, squares and masks.
 
-What is summed of them lives in `blocks` and `sliding`.
+What is summed of them lives in `blocks`, `strips` and `sliding`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bigcorr.kernels.products import MARGIN, padded
 
 
 class Images(NamedTuple):
-    """Two tiles as `match_blocks` and `match_sliding` take them.
+    """Two tiles as `match_blocks`, `match_strips` and `match_sliding` take them.
 
     a, b : the tiles about their offsets, 0 where missing.
     aa, bb : their squares.
@@ -38,12 +38,13 @@ def take_images(
     whole = True
     parts = []
     for pixels, offset in ((reference, offset_a), (moving, offset_b)):
+        values = padded(pixels)
+        h, w = pixels.shape
+        values[:h, :w] -= offset
         known = np.isfinite(pixels)
-        if known.all():
-            values = padded(pixels - offset)
-        else:
+        if not known.all():
             whole = False
-            values = padded(np.where(known, pixels - offset, 0.0))
+            values[:h, :w][~known] = 0.0
         parts.append((values, values * values, known))
     none = np.zeros((1, 1))
     (a, aa, known_a), (b, bb, known_b) = parts

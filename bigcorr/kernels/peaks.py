@@ -1,7 +1,7 @@
 """The peak of a surface of correlations: where it is, to a fraction of a shift, and how clear.
 
 One surface of ``side x side`` shifts in, four numbers out. How the surface came about lives in
-`chips` and `sliding`.
+`chips`, `strips` and `sliding`.
 """
 
 from __future__ import annotations
@@ -122,26 +122,52 @@ def finish_peak(
     ) / 4
 
 
+@njit(cache=True, nogil=True)
+def lay_out(
+    found: NDArray[np.float64],
+    before: NDArray[np.float64],
+    scale: float,
+    out: NDArray[np.float32],
+) -> None:
+    """Numbers of nodes in float32, one after the other, with vectors in pixels of the raster.
+
+    Parameters
+    ----------
+    found : ndarray of float64, shape (n, m, 7)
+        See `find_peak`.
+    before : ndarray of float64, shape (2, n, m) or without elements
+        What the search started from, in pixels of the raster; nothing: from where the nodes are.
+    scale : float
+        Pixels of the raster a shift.
+    out : ndarray of float32, shape (7, n, m)
+        Where there is no peak the vector is what the search started from.
+    """
+    for i in range(found.shape[0]):
+        for j in range(found.shape[1]):
+            one = found[i, j]
+            none = np.isnan(one[0])
+            for k in range(2):
+                moved = 0.0 if none else one[k] * scale
+                out[k, i, j] = moved + before[k, i, j] if before.size else moved
+            for k in range(2, VALUES):
+                out[k, i, j] = one[k]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fit(
     surface: NDArray[np.float64], at: int, pitch: int, step: int, method: int
 ) -> tuple[float, float]:
     """The maximum of the quadratic through a peak, or of the Gaussian: that of the logarithms."""
-    values = np.empty((3, 3))
-    least = np.inf
-    for i in range(3):
-        for j in range(3):
-            values[i, j] = surface[at + (i - 1) * pitch + (j - 1) * step]
-            least = min(least, values[i, j])
-    if method == GAUSSIAN and least > 0:
-        for i in range(3):
-            for j in range(3):
-                values[i, j] = math.log(values[i, j])
-    centre = values[1, 1]
-    gy, gx = (values[2, 1] - values[0, 1]) / 2, (values[1, 2] - values[1, 0]) / 2
-    yy = values[2, 1] - 2 * centre + values[0, 1]
-    xx = values[1, 2] - 2 * centre + values[1, 0]
-    xy = (values[2, 2] - values[2, 0] - values[0, 2] + values[0, 0]) / 4
+    above, below = at - pitch, at + pitch
+    a, b, c = surface[above - step], surface[above], surface[above + step]
+    d, centre, f = surface[at - step], surface[at], surface[at + step]
+    g, h, k = surface[below - step], surface[below], surface[below + step]
+    if method == GAUSSIAN and min(a, b, c, d, centre, f, g, h, k) > 0:
+        a, b, c = math.log(a), math.log(b), math.log(c)
+        d, centre, f = math.log(d), math.log(centre), math.log(f)
+        g, h, k = math.log(g), math.log(h), math.log(k)
+    gy, gx = (h - b) / 2, (f - d) / 2
+    yy, xx, xy = h - 2 * centre + b, f - 2 * centre + d, (k - g - c + a) / 4
     determinant = yy * xx - xy * xy
     if determinant > _LEAST_DETERMINANT * max(yy * yy, xx * xx, xy * xy):
         y, x = (xy * gx - xx * gy) / determinant, (xy * gy - yy * gx) / determinant

@@ -220,19 +220,24 @@ def score_whole(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def score_masked(
-    sums: NDArray[np.float64], size: int, least: float, score: NDArray[np.float64]
+    sums: NDArray[np.float64],
+    pitch: int,
+    size: int,
+    least: float,
+    score: NDArray[np.float64],
 ) -> None:
     """Correlations over what is valid in both; NaN where that weighs less than `least`.
 
-    sums : six surfaces of `size` elements, over what is valid in both: of products, of the first
-        image's values, weights, and the first image's squares, the second one's values and squares.
+    sums : six surfaces of `size` elements, from `pitch` to `pitch`, over what is valid in both: of
+        products, of the first image's values, weights, and the first image's squares, the second
+        one's values and squares.
     """
     for k in range(size):
-        n = sums[2 * size + k]
+        n = sums[2 * pitch + k]
         value = np.nan
         if n >= least and n > 0:
-            x, y = sums[size + k], sums[4 * size + k]
-            xx, yy = sums[3 * size + k], sums[5 * size + k]
+            x, y = sums[pitch + k], sums[4 * pitch + k]
+            xx, yy = sums[3 * pitch + k], sums[5 * pitch + k]
             vx, vy = xx - x * x / n, yy - y * y / n
             value = 0.0
             if vx > FLOOR * xx and vy > FLOOR * yy:

@@ -15,7 +15,6 @@ from bigcorr.kernels.jit import njit
 from bigcorr.kernels.pair_images import Images
 from bigcorr.kernels.peaks import finish_peak
 from bigcorr.kernels.products import (
-    FLOOR,
     MARGIN,
     least_weight,
     padded,
@@ -23,7 +22,7 @@ from bigcorr.kernels.products import (
     sum_windows,
 )
 from bigcorr.kernels.scratch import kept
-from bigcorr.kernels.sliding_sums import find_peaks, score_windows, sum_products
+from bigcorr.kernels.sliding_sums import find_peaks, invert_roots, score_windows, sum_products
 from bigcorr.kernels.vectors import LANES
 
 PANEL = 128
@@ -84,7 +83,7 @@ def match_sliding(
         )
     weight = _whole_weight(taps)
     for i in range(shape[0]):
-        _scale(sums[i], scale[i], weight)
+        invert_roots(sums[i], scale[i], weight)
     sizes = _sizes(taps.size, search)
     room = (kept(size, f"sliding {name}") for name, size in sizes.items())
     least = least_weight(weight, min_valid)
@@ -121,14 +120,6 @@ def _whole_weight(taps: NDArray[np.float64]) -> float:
     line = np.empty(taps.size + 2 * MARGIN)
     sum_windows(ones.reshape(-1), 0, ones.shape[1], 1, 1, taps, line, out, 0, MARGIN)
     return float(out[0])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _scale(sums: NDArray[np.float64], squares: NDArray[np.float64], weight: float) -> None:
-    """Sums of squares to one over their root about the mean, 0 where a window is constant."""
-    for j in range(sums.size):
-        centred = squares[j] - sums[j] * sums[j] / weight
-        squares[j] = 1 / np.sqrt(centred) if centred > FLOOR * squares[j] else 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -180,7 +171,7 @@ def _match(
                     sum_products(
                         rows, first, pitch, ones, 0, 0, taps, count, column, sums, part * strip
                     )
-                _scale(sums[:count], sums[strip : strip + count], weight)
+                invert_roots(sums[:count], sums[strip : strip + count], weight)
                 for j in range(count):
                     sums[j] /= weight
             if whole:
@@ -230,7 +221,7 @@ def _match(
                             sums,
                             part * strip,
                         )
-                    score_masked(sums, strip, least, column)
+                    score_masked(sums, strip, count, least, column)
                     for j in range(count):
                         to[j] = column[j]
             find_peaks(surface, side, PANEL, count, peaks)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.jit import njit
+from bigcorr.kernels.products import FLOOR
 from bigcorr.kernels.vectors import LANES, fma, if_greater, load, splat, store
 
 
@@ -130,6 +131,14 @@ def score_windows(
             store(out, to + k, if_greater(least, b, least, b))
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def invert_roots(sums: NDArray[np.float64], squares: NDArray[np.float64], weight: float) -> None:
+    """Sums of squares to one over their root about the mean, 0 where a window is constant."""
+    for j in range(sums.size):
+        centred = squares[j] - sums[j] * sums[j] / weight
+        squares[j] = 1 / np.sqrt(centred) if centred > FLOOR * squares[j] else 0.0
+
+
 @njit(cache=True, nogil=True)
 def find_peaks(
     surface: NDArray[np.float64],
@@ -147,24 +156,31 @@ def find_peaks(
     peaks : ndarray of float64, shape (4 * panel,)
         The four, `panel` elements each. Far away is outside the 3 x 3 shifts about the greatest.
     """
-    best, row = peaks[:count], peaks[panel : panel + count]
-    column, second = peaks[2 * panel : 2 * panel + count], peaks[3 * panel : 3 * panel + count]
-    for j in range(count):
-        best[j], row[j], column[j], second[j] = -np.inf, -1.0, -1.0, -np.inf
-    for dy in range(side):
+    nothing, zero, one = splat(-np.inf), splat(0.0), splat(1.0)
+    near = np.empty(side * LANES)
+    for j in range(0, count, LANES):
+        best, index = nothing, splat(-1.0)
+        for k in range(side * side):
+            value = load(surface, k * panel + j)
+            index = if_greater(value, best, splat(float(k)), index)
+            best = if_greater(value, best, value, best)
+        store(peaks, j, best)
+        store(peaks, panel + j, index)
+        for lane in range(j, j + LANES):
+            row = np.floor((peaks[panel + lane] + 0.5) / side)
+            peaks[2 * panel + lane] = peaks[panel + lane] - row * side
+            peaks[panel + lane] = row
+        # What is added to a value: nothing far away, minus infinity near the greatest.
+        row, column, second = load(peaks, panel + j), load(peaks, 2 * panel + j), nothing
         for dx in range(side):
-            at = (dy * side + dx) * panel
-            values = surface[at : at + count]
-            for j in range(count):
-                better = values[j] > best[j]
-                best[j] = values[j] if better else best[j]
-                row[j] = dy if better else row[j]
-                column[j] = dx if better else column[j]
-    for dy in range(side):
-        for dx in range(side):
-            at = (dy * side + dx) * panel
-            values = surface[at : at + count]
-            for j in range(count):
-                far = (abs(row[j] - dy) > 1.0) | (abs(column[j] - dx) > 1.0)
-                better = far & (values[j] > second[j])
-                second[j] = values[j] if better else second[j]
+            away = column - splat(float(dx))
+            store(near, dx * LANES, if_greater(away * away, one, zero, nothing))
+        for dy in range(side):
+            away = row - splat(float(dy))
+            rows = if_greater(away * away, one, zero, nothing)
+            for dx in range(side):
+                columns = load(near, dx * LANES)
+                value = load(surface, (dy * side + dx) * panel + j)
+                value = value + if_greater(rows, columns, rows, columns)
+                second = if_greater(value, second, value, second)
+        store(peaks, 3 * panel + j, second)

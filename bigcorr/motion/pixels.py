@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.cell_means import cell_means
+from bigcorr.kernels.finite import all_finite
 from bigcorr.kernels.pad import gather, halo_box
 from bigcorr.operators import Layer, missing_as_nan, missing_pixels, offset_of, offset_positions
 from bigcorr.raster.base import RasterSource
@@ -53,7 +54,8 @@ class Image(NamedTuple):
         scale = 2**level
         layer = self.layer(Box(*(scale * edge for edge in box)))
         pixels = missing_as_nan(layer).astype(np.float64)
-        pixels[~np.isfinite(pixels)] = np.nan
+        if layer.pixels.dtype.kind == "f" and not all_finite(pixels):
+            pixels[~np.isfinite(pixels)] = np.nan
         if level == 0:
             return pixels
         out = np.empty(box.shape)
@@ -69,6 +71,8 @@ def level_shape(shape: Shape, level: int) -> Shape:
 def still(image: Image, box: Box, level: int) -> NDArray[np.float64]:
     """The pixels of a box that may reach outside the raster, NaN there."""
     inside = box.clipped(level_shape(image.shape, level))
+    if inside == box:
+        return image.read(box, level)
     out = np.full(box.shape, np.nan)
     if inside.y0 < inside.y1 and inside.x0 < inside.x1:
         out[inside.relative_to(box).slices] = image.read(inside, level)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bigcorr.kernels.peaks import lay_out
 from bigcorr.motion.grids import Flow
 from bigcorr.motion.pixels import Image, deformed, still
 from bigcorr.motion.plan import Pass, Search
-from bigcorr.motion.search import search_bytes, search_tile
+from bigcorr.motion.search import rows_at_once, search_bytes, search_tile
 from bigcorr.motion.start import span_of
 from bigcorr.tiles import Box, Shape, grid
 
@@ -82,8 +83,11 @@ def measure(
     ndarray of float32, shape (7, *nodes.shape)
         As a `Grid` holds them, in pixels of the raster.
     """
+    most = max(part // spec.step, 1)
+    if max(nodes.shape) <= most:
+        return _measure(pair, spec, search, nodes, flow)
     out = np.empty((7, *nodes.shape), np.float32)
-    for piece in grid(nodes.shape, max(part // spec.step, 1)):
+    for piece in grid(nodes.shape, most):
         box = piece.shifted(nodes.y0, nodes.x0)
         out[(slice(None), *piece.slices)] = _measure(pair, spec, search, box, flow)
     return out
@@ -103,21 +107,33 @@ def _measure(
 ) -> NDArray[np.float32]:
     box = _searched(spec, nodes)
     reference = pair.reference.read(spec.reference_box(nodes), spec.level)
-    before = np.zeros((2, *nodes.shape))
+    scale = spec.scale
+    before = np.empty((2, 0, 0))
     if flow is None:
         moving = still(pair.moving, box, spec.level)
     else:
-        scale = spec.scale
         ys, xs = (
             np.asarray((np.arange(start, stop) + 0.5) * scale - 0.5, np.float64)
             for start, stop in ((box.y0, box.y1), (box.x0, box.x1))
         )
         moving = deformed(pair.moving, box, spec.level, flow.at(ys, xs) / scale)
         before = flow.at(spec.centres(nodes.y0, nodes.y1), spec.centres(nodes.x0, nodes.x1))
-    found = search_tile(reference, moving, spec, search, nodes.shape, pair.offsets)
-    out = np.moveaxis(found, -1, 0).astype(np.float32)
-    moved = np.where(np.isfinite(found[..., 0]), np.moveaxis(found[..., :2], -1, 0), 0.0)
-    out[:2] = before + moved * spec.scale
+    out = np.empty((7, *nodes.shape), np.float32)
+    rows, columns = nodes.shape
+    most = rows_at_once(spec, search, rows)
+    for i in range(0, rows, most):
+        count = min(most, rows - i)
+        y0, y1 = i * spec.step, (i + count - 1) * spec.step + spec.window
+        found = search_tile(
+            reference[y0:y1],
+            moving[y0 : y1 + 2 * spec.search],
+            spec,
+            search,
+            (count, columns),
+            pair.offsets,
+            nodes.y0 + i,
+        )
+        lay_out(found, before[:, i : i + count], scale, out[:, i : i + count])
     return out
 
 
@@ -150,4 +166,5 @@ def task_bytes(
     held = 8 * float(np.prod(window)) + read + deforming + flow
     # The numbers of a unit, a part of them in float64, and twice as much while they are encoded.
     values = 4 * 7 * side * side * 6
-    return int(held) + values + search_bytes(spec, search, nodes)
+    rows = rows_at_once(spec, search, nodes[0])
+    return int(held) + values + search_bytes(spec, search, (rows, nodes[1]))

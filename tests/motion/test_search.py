@@ -13,7 +13,7 @@ from bigcorr.motion import search as module
 from bigcorr.motion.plan import Pass, Search
 from bigcorr.motion.search import Way, choose, search_bytes, search_tile
 
-WAYS: list[Way] = ["blocks", "chips", "fft", "sliding"]
+WAYS: list[Way] = ["blocks", "chips", "fft", "sliding", "strips"]
 
 
 def images(shape: tuple[int, int], missing: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +51,7 @@ def test_every_way_is_the_formula(
     a, b = images((26, 31), missing)
     for weights in ("uniform", "gaussian"):
         search = Search((spec,), weights=weights)
-        if way == "blocks" and weights == "gaussian":
+        if way in ("blocks", "strips") and weights == "gaussian":
             continue
         found = searched(way, a, b, spec, search, monkeypatch)
         expected = oracle.displacement(
@@ -95,7 +95,7 @@ def test_where_a_tile_is_cut_changes_no_bit(data: st.DataObject) -> None:
     spec = data.draw(st.sampled_from([Pass(8, 3, 4), Pass(7, 2, 1), Pass(10, 3, 4)]))
     missing = data.draw(st.sampled_from([0.0, 0.01, 0.1]))
     a, b = images((34, 38), missing, data.draw(st.integers(0, 3)))
-    uniform = way == "blocks" or data.draw(st.booleans())
+    uniform = way in ("blocks", "strips") or data.draw(st.booleans())
     search = Search((spec,), weights="uniform" if uniform else "gaussian")
     rows, columns = spec.nodes(a.shape)
     with pytest.MonkeyPatch.context() as patch:
@@ -115,8 +115,31 @@ def test_where_a_tile_is_cut_changes_no_bit(data: st.DataObject) -> None:
             search,
             (i1 - i0, j1 - j0),
             (500.0, 500.0),
+            i0,
         )
     assert np.array_equal(part, whole[i0:i1, j0:j1], equal_nan=True)
+
+
+@pytest.mark.parametrize("spec", [Pass(20, 3, 1), Pass(7, 2, 2), Pass(1, 2, 1), Pass(2, 2, 3)])
+def test_strips_take_holes_apart_from_what_is_whole(
+    spec: Pass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wider than a panel: clean columns, holes and clean ones again."""
+    a, b = images((50, 420), 0.0, 5)
+    a[20:24, 180:185] = b[30, 3] = b[:, 300:302] = a[44:, 400:] = np.nan
+    expected = searched("sliding", a, b, spec, Search((spec,)), monkeypatch)
+    found = searched("strips", a, b, spec, Search((spec,)), monkeypatch)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    i, j, n, m = 9, found.shape[2] // 3, 5, found.shape[2] // 4
+    y, x = i * spec.step, j * spec.step
+    h, w = ((k - 1) * spec.step + spec.window for k in (n, m))
+    far = np.pad(b, spec.search, constant_values=np.nan)
+    grown = far[y : y + h + 2 * spec.search, x : x + w + 2 * spec.search]
+    part = search_tile(
+        a[y : y + h, x : x + w], grown, spec, Search((spec,)), (n, m), (500.0, 500.0), i
+    )
+    whole = found[:, i : i + n, j : j + m]
+    assert np.array_equal(np.moveaxis(part, -1, 0)[:4], whole, equal_nan=True)
 
 
 def test_surfaces_that_do_not_fit_are_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +155,8 @@ def test_surfaces_that_do_not_fit_are_searched_in_parts(monkeypatch: pytest.Monk
 def test_the_way_is_chosen_by_its_cost_and_the_memory_is_told() -> None:
     assert choose(Pass(32, 16, 16), True) == "blocks"
     assert choose(Pass(32, 16, 16), False) == "chips"
-    assert choose(Pass(7, 4, 1), True) == choose(Pass(7, 4, 1), False) == "sliding"
+    assert choose(Pass(7, 4, 1), True) == "strips"
+    assert choose(Pass(7, 4, 1), False) == "sliding"
     assert choose(Pass(200, 100, 100), False) == "fft"
     for uniform in (True, False):
         weights = "uniform" if uniform else "gaussian"
