@@ -19,7 +19,7 @@ from bigcorr.tiles import Box, Shape, grid
 
 _SAMPLE = 64
 _SAMPLES = 8
-_DRIFT = 1.5
+_DRIFT = 2.0
 _LEAST_DRIFT = 0.005
 """Side in nodes of the parts of a grid that its typical change is taken from, and how many of them
 along each axis at most; drift in units of that change, and its least, in pixels a pixel."""
@@ -135,16 +135,25 @@ def found_flow(grid: Grid, spec: Pass, search: Search) -> Flow:
 
 
 def typical_change(found: Grid) -> float:
-    """Median distance of neighbours' vectors in pixels, of parts that are the same always."""
-    distances = []
+    """Pixels by which the flow changes from node to node, of parts that are the same always.
+
+    Taken from how much farther vectors two nodes apart are from each other than neighbours are:
+    their errors add the same to both distances (in the mean of squares; medians are taken, for the
+    sake of borders of motion and false vectors).
+    """
+    near: list[NDArray[np.float64]] = []
+    far: list[NDArray[np.float64]] = []
     for box in _samples(found.shape):
         values = found.read(box).astype(np.float64)
         flow = np.where(np.isfinite(values[2]), values[:2], np.nan)
-        for axis in (1, 2):
-            change = np.hypot(*np.diff(flow, axis=axis)).ravel()
-            distances.append(change[np.isfinite(change)])
-    together = np.concatenate(distances)
-    return float(np.median(together)) if together.size else 0.0
+        for lines in (flow, flow.transpose(0, 2, 1)):
+            for distances, apart in ((near, 1), (far, 2)):
+                change = np.hypot(*(lines[:, apart:] - lines[:, :-apart])).ravel()
+                distances.append(change[np.isfinite(change)])
+    one, two = (np.concatenate(each) for each in (near, far))
+    if not two.size:
+        return float(np.median(one)) if one.size else 0.0
+    return math.sqrt(max(float(np.median(two)) ** 2 - float(np.median(one)) ** 2, 0.0) / 3)
 
 
 def _samples(shape: Shape) -> list[Box]:

@@ -48,7 +48,7 @@ def mean_error(flow: object, truth: np.ndarray, border: int = 0) -> tuple[float,
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), [("backstep/backstep_Re800", 0.04), ("DNS_turbulence/DNS_turbulence", 0.115)]
+    ("name", "most"), [("backstep/backstep_Re800", 0.04), ("DNS_turbulence/DNS_turbulence", 0.11)]
 )
 @pytest.mark.parametrize("number", [1, 2])
 def test_particle_images_are_followed(real_data: Path, name: str, number: int, most: float) -> None:
@@ -60,7 +60,7 @@ def test_particle_images_are_followed(real_data: Path, name: str, number: int, m
     assert share > 0.99
 
 
-@pytest.mark.parametrize(("name", "most"), [("RubberWhale", 0.17), ("Dimetrodon", 0.195)])
+@pytest.mark.parametrize(("name", "most"), [("RubberWhale", 0.15), ("Dimetrodon", 0.185)])
 def test_frames_with_known_motion_are_followed(real_data: Path, name: str, most: float) -> None:
     folder = real_data / "optical_flow" / name
     a, b = (grey(folder / f"frame{k}.png") for k in (10, 11))

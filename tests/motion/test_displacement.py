@@ -18,6 +18,7 @@ import bigcorr as bc
 from bigcorr.errors import InputError
 from bigcorr.motion import passes as passes_module
 from bigcorr.motion import tile as tile_module
+from bigcorr.motion.grids import ArrayGrid, typical_change
 from bigcorr.registration import Registration
 
 
@@ -110,6 +111,18 @@ def test_a_vortex_is_followed_by_several_passes() -> None:
     error = np.hypot(flow.dy - dy, flow.dx - dx).values[2:-2, 2:-2]
     assert error.mean() < 0.04
     assert np.hypot(dy, dx).max() > 4
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 0.1])
+def test_how_much_a_flow_changes_is_told_apart_from_the_errors_of_its_vectors(noise: float) -> None:
+    nodes = np.random.default_rng(0).normal(size=(7, 80, 90)) * noise
+    nodes[0] += 0.05 * np.arange(80)[:, None]
+    nodes[1] += 0.05 * np.arange(90)
+    nodes[2, :5] = np.nan  # no vectors
+    change = typical_change(ArrayGrid(nodes.astype(np.float32), (80, 90)))
+    assert change == pytest.approx(0.05, abs=0.01)  # neighbours differ by .17 where noise is .1
+    for shape in ((1, 1), (1, 2), (2, 5)):
+        assert typical_change(ArrayGrid(np.ones((7, *shape), np.float32), shape)) == 0.0
 
 
 def test_what_does_not_lead_back_is_left_out() -> None:
