@@ -60,8 +60,9 @@ def register(
         the one of 0, 1, 1.5, 2 and 3 that makes the shift surest: none but where both images are
         noisy. `Registration.sigma` tells which. None: no blur. Not used with "phase".
     tile : int, optional
-        Side of the tiles in pixels, at least 16; by default 1024, or 512 where the shorter side
-        of the images is less than 2048.
+        Side of the tiles in pixels, at least 16; by default 1024, and 512, 256 or 128 where the
+        shorter side of the images is less than 2048, 1280 or 640. A part that changed is left out
+        by tiles alone.
     nodata : float, optional
         A value that means missing, as for `ncc`.
 

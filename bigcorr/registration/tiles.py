@@ -11,6 +11,9 @@ from bigcorr.tiles import Box, Shape
 MOST_TILES = 32
 """Tiles along each axis at most: more of them add little but time."""
 
+_TILES = ((640, 128), (1280, 256), (2048, 512))
+"""Shorter sides of images, and the side of tiles for those below."""
+
 _FEW_TILES = 32
 _LEAST_OVERLAP = 8
 _STRAY = 0.1
@@ -26,8 +29,12 @@ def overlap(shape: Shape, shift: Shape) -> Box | None:
 
 
 def default_tile(shape: Shape) -> int:
-    """Side of the tiles where nobody says."""
-    return 1024 if min(shape) >= 2048 else 512
+    """Side of the tiles where nobody says: so that there are several.
+
+    A part of the images that truly changed is left out by tiles alone, and pulls a single one.
+    """
+    shorter = min(shape)
+    return next((tile for below, tile in _TILES if shorter < below), 1024)
 
 
 def tiles_over(
