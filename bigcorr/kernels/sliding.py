@@ -106,7 +106,8 @@ def _sizes(window: int, search: int) -> dict[str, int]:
         "column": pitch + 2 * MARGIN,
         "sums": _PARTS * (PANEL + 2 * MARGIN),
         "surface": side * side * PANEL + 2 * MARGIN,
-        "peaks": 4 * PANEL,
+        "near": LANES * side,
+        "peaks": 3 * LANES,
     }
 
 
@@ -138,6 +139,7 @@ def _match(
     column: NDArray[np.float64],
     sums: NDArray[np.float64],
     surface: NDArray[np.float64],
+    near: NDArray[np.float64],
     peaks: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
@@ -224,22 +226,22 @@ def _match(
                     score_masked(sums, strip, count, least, column)
                     for j in range(count):
                         to[j] = column[j]
-            find_peaks(surface, side, PANEL, count, peaks)
-            for j in range(-x % step, count, step):
-                row, place = int(peaks[PANEL + j]), int(peaks[2 * PANEL + j])
-                finish_peak(
-                    surface,
-                    j,
-                    side * PANEL,
-                    PANEL,
-                    side,
-                    row,
-                    place,
-                    peaks[3 * PANEL + j],
-                    method,
-                    temperature,
-                    out[i, (x + j) // step],
-                )
+            for j in range(0, count, LANES):
+                find_peaks(surface, j, PANEL, side, near, peaks)
+                for k in range(-(x + j) % step, min(LANES, count - j), step):
+                    finish_peak(
+                        surface,
+                        j + k,
+                        side * PANEL,
+                        PANEL,
+                        side,
+                        int(peaks[k]),
+                        int(peaks[LANES + k]),
+                        peaks[2 * LANES + k],
+                        method,
+                        temperature,
+                        out[i, (x + j + k) // step],
+                    )
 
 
 @njit(cache=True, nogil=True)

@@ -97,7 +97,7 @@ def score_windows(
         Of the moving image's windows: their sums, and the same as `scale`; where the first lies at
         the first shift, and from row to row.
     out : ndarray of float64
-        See `find_peaks`.
+        Element ``shift * panel + k`` is that of the k-th window.
     """
     window = taps.size
     one, least = splat(1.0), splat(-1.0)
@@ -142,45 +142,46 @@ def invert_roots(sums: NDArray[np.float64], squares: NDArray[np.float64], weight
 @njit(cache=True, nogil=True)
 def find_peaks(
     surface: NDArray[np.float64],
+    at: int,
+    pitch: int,
     side: int,
-    panel: int,
-    count: int,
+    near: NDArray[np.float64],
     peaks: NDArray[np.float64],
 ) -> None:
-    """Of surfaces side by side the greatest value, its row and column, and the greatest far away.
+    """Of eight surfaces side by side the place of the greatest value, and the greatest far away.
 
     Parameters
     ----------
     surface : ndarray of float64
-        Shift (i, j) of the k-th surface is element ``(i * side + j) * panel + k``.
-    peaks : ndarray of float64, shape (4 * panel,)
-        The four, `panel` elements each. Far away is outside the 3 x 3 shifts about the greatest.
+        Shift (i, j) of the k-th surface is element ``at + (i * side + j) * pitch + k``.
+    near : ndarray of float64
+        Room for ``8 * side`` numbers.
+    peaks : ndarray of float64, shape (24,)
+        The three, eight numbers each. Far away is outside the 3 x 3 shifts about the greatest; a
+        surface without any value has row -1.
     """
     nothing, zero, one = splat(-np.inf), splat(0.0), splat(1.0)
-    near = np.empty(side * LANES)
-    for j in range(0, count, LANES):
-        best, index = nothing, splat(-1.0)
-        for k in range(side * side):
-            value = load(surface, k * panel + j)
-            index = if_greater(value, best, splat(float(k)), index)
-            best = if_greater(value, best, value, best)
-        store(peaks, j, best)
-        store(peaks, panel + j, index)
-        for lane in range(j, j + LANES):
-            row = np.floor((peaks[panel + lane] + 0.5) / side)
-            peaks[2 * panel + lane] = peaks[panel + lane] - row * side
-            peaks[panel + lane] = row
-        # What is added to a value: nothing far away, minus infinity near the greatest.
-        row, column, second = load(peaks, panel + j), load(peaks, 2 * panel + j), nothing
+    best, index = nothing, splat(-1.0)
+    for k in range(side * side):
+        value = load(surface, at + k * pitch)
+        index = if_greater(value, best, splat(float(k)), index)
+        best = if_greater(value, best, value, best)
+    store(peaks, 0, index)
+    for lane in range(LANES):
+        row = np.floor((peaks[lane] + 0.5) / side)
+        peaks[LANES + lane] = peaks[lane] - row * side
+        peaks[lane] = row
+    # What is added to a value: nothing far away, minus infinity near the greatest.
+    row, column, second = load(peaks, 0), load(peaks, LANES), nothing
+    for dx in range(side):
+        away = column - splat(float(dx))
+        store(near, dx * LANES, if_greater(away * away, one, zero, nothing))
+    for dy in range(side):
+        away = row - splat(float(dy))
+        rows = if_greater(away * away, one, zero, nothing)
         for dx in range(side):
-            away = column - splat(float(dx))
-            store(near, dx * LANES, if_greater(away * away, one, zero, nothing))
-        for dy in range(side):
-            away = row - splat(float(dy))
-            rows = if_greater(away * away, one, zero, nothing)
-            for dx in range(side):
-                columns = load(near, dx * LANES)
-                value = load(surface, (dy * side + dx) * panel + j)
-                value = value + if_greater(rows, columns, rows, columns)
-                second = if_greater(value, second, value, second)
-        store(peaks, 3 * panel + j, second)
+            columns = load(near, dx * LANES)
+            value = load(surface, at + (dy * side + dx) * pitch)
+            value = value + if_greater(rows, columns, rows, columns)
+            second = if_greater(value, second, value, second)
+    store(peaks, 2 * LANES, second)

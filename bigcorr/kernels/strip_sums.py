@@ -58,7 +58,9 @@ def plan_sums(window: int, step: int) -> Plan:
     8
     """
     bits = [k for k in range(window.bit_length()) if window >> k & 1][::-1]
-    if len(bits) == 1 and bits[0] > 0:  # the last doubling is the result
+    if window <= 8:
+        bits = [0] * window
+    elif len(bits) == 1 and bits[0] > 0:  # the last doubling is the result
         bits = [bits[0] - 1] * 2
     nodes = min(STRIP, (window - 1) // step + 1)
     pitch = -(-(PANEL + window + _PAIR) // LANES) * LANES

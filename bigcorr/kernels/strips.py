@@ -28,6 +28,7 @@ from bigcorr.kernels.strip_sums import (
     sum_across,
     sum_columns,
 )
+from bigcorr.kernels.vectors import LANES
 
 _FEW = 16
 """Columns without missing pixels that are worth while taking by themselves."""
@@ -69,7 +70,7 @@ def match_strips(
     plan = plan_sums(window, step)
     rows, columns = ((n - 1) * step + 1 for n in out.shape[:2])
     means, roots_a = _sums(images.a, images.aa, rows, columns, window)
-    means /= -float(window * window)
+    means[:, :columns] /= -float(window * window)  # what is behind them was never written
     sums, roots_b = _sums(images.b, images.bb, rows + side - 1, columns + side - 1, window)
     sizes = _sizes(window, search, step)
     room = (kept(size, f"strips {name}") for name, size in sizes.items())
@@ -112,7 +113,8 @@ def _sizes(window: int, search: int, step: int) -> dict[str, int]:
         "parts": _PARTS * plan.size,
         "score": PANEL,
         "surface": side * side * plan.size,
-        "peaks": 4 * plan.size,
+        "near": LANES * side,
+        "peaks": 3 * LANES,
     }
 
 
@@ -130,6 +132,7 @@ def _match(
     parts: NDArray[np.float64],
     score: NDArray[np.float64],
     surface: NDArray[np.float64],
+    near: NDArray[np.float64],
     peaks: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> None:
@@ -196,22 +199,23 @@ def _match(
                         # Where nothing is missing the value is that of a tile without holes.
                         values[j] = values[j] if valid[j] == weight else score[j]
             for i in range(begin, end):
-                lines = surface[i * PANEL :]
-                find_peaks(lines, side, size, count, peaks)
-                for j in range(-x % step, count, step):
-                    finish_peak(
-                        lines,
-                        j,
-                        side * size,
-                        size,
-                        side,
-                        int(peaks[size + j]),
-                        int(peaks[2 * size + j]),
-                        peaks[3 * size + j],
-                        method,
-                        temperature,
-                        out[strip + i, (x + j) // step],
-                    )
+                for j in range(0, count, LANES):
+                    at = i * PANEL + j
+                    find_peaks(surface, at, size, side, near, peaks)
+                    for k in range(-(x + j) % step, min(LANES, count - j), step):
+                        finish_peak(
+                            surface,
+                            at + k,
+                            side * size,
+                            size,
+                            side,
+                            int(peaks[k]),
+                            int(peaks[LANES + k]),
+                            peaks[2 * LANES + k],
+                            method,
+                            temperature,
+                            out[strip + i, (x + j + k) // step],
+                        )
         strip += plan.nodes
 
 
