@@ -19,6 +19,9 @@ STRIP = 16
 PANEL = 128
 """Columns that are worked out at a time."""
 
+_FEW = 8
+"""Columns up to which sums are taken one by one: that is as many loads, and no store."""
+
 _PAIR = 2 * LANES
 
 Moments = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -51,16 +54,16 @@ def plan_sums(window: int, step: int) -> Plan:
 
     Examples
     --------
-    >>> plan = plan_sums(7, 1)  # sums of 4, 2 and 1 columns
+    >>> plan = plan_sums(13, 1)  # sums of 8, 4 and 1 columns
     >>> plan.nodes, plan.levels, (plan.terms % plan.pitch).tolist()
-    (7, 2, [0, 4, 6])
+    (13, 3, [0, 8, 12])
     >>> plan_sums(32, 4).nodes
     8
     """
     bits = [k for k in range(window.bit_length()) if window >> k & 1][::-1]
-    if window <= 8:
+    if window <= _FEW:
         bits = [0] * window
-    elif len(bits) == 1 and bits[0] > 0:  # the last doubling is the result
+    elif len(bits) == 1:  # the last doubling is the result
         bits = [bits[0] - 1] * 2
     nodes = min(STRIP, (window - 1) // step + 1)
     pitch = -(-(PANEL + window + _PAIR) // LANES) * LANES
