@@ -157,6 +157,10 @@ class NCC:
         return padded * (item + 4) + 4 * tile[0] * tile[1] + work
 
 
+MOST_SIGMA = 100_000
+"""Pixels: a blur that takes in more than any raster has would be all memory."""
+
+
 @dataclass(frozen=True)
 class GaussianBlur:
     """Gaussian blur of one raster (see `bigcorr.gaussian_blur`)."""
@@ -181,6 +185,11 @@ class GaussianBlur:
         truncate = real_number("truncate", self.truncate, "a number > 0")
         if not 0 < truncate < math.inf:
             raise InputError(f"truncate: got {truncate:g}, takes a number > 0")
+        if max(sigmas) > MOST_SIGMA:
+            raise InputError(f"sigma: got {max(sigmas):g}, takes at most {MOST_SIGMA:,} pixels")
+        most = 4 * MOST_SIGMA / max(sigmas)
+        if truncate > most:
+            raise InputError(f"truncate: got {truncate:g}, takes at most {most:g} with this sigma")
         object.__setattr__(self, "sigma", sigmas)
         object.__setattr__(self, "truncate", truncate)
 

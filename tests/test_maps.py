@@ -377,6 +377,8 @@ def test_the_largest_window_is_taken() -> None:
         ({"sigma": "2"}, "sigma: got '2'"),
         ({"sigma": None}, "sigma: got None"),
         ({"sigma": 1, "truncate": 0}, "truncate: got 0"),
+        ({"sigma": 1e23}, r"sigma: got 1e\+23, takes at most 100,000 pixels"),
+        ({"sigma": 100.0, "truncate": 1e9}, r"truncate: got 1e\+09, takes at most 4000 with"),
         ({"sigma": 1, "method": "box"}, "method: got 'box', takes 'separable' or 'fft'"),
         ({"sigma": 1, "a": np.zeros(4)}, "a: got 1 dimensions"),
         ({"sigma": 1, "a": np.array([["x"]])}, "a: got pixels of dtype <U1"),

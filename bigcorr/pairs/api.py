@@ -115,6 +115,7 @@ def pairwise(
     [[1.0, 1.0, -1.0], [1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]]
     """
     from bigcorr.run.cluster import open_pool
+    from bigcorr.run.driver_memory import refuse_too_much
     from bigcorr.run.pairs_job import ask, compute, plan_for
     from bigcorr.run.progress import open_progress
 
@@ -139,6 +140,8 @@ def pairwise(
             pool=pool,
             progress=events,
         )
-        result = compute(asked, plan_for(asked, pool), pool, None, events)
+        plan = plan_for(asked, pool)
+        refuse_too_much(max(plan.driver_bytes) + asked.dataset_bytes())
+        result = compute(asked, plan, pool, None, events)
     result.attrs["wall_seconds"] = round(time.monotonic() - started, 3)
     return result.dataset()

@@ -262,5 +262,5 @@ def _common_divisor(window: int, stride: int, sigma: tuple[float, float] | None)
     """By how much a blurred field may be decimated and keep its lattice of windows."""
     most = 1 if sigma is None else max(1, int(min(sigma) / 2.5))
     common = math.gcd(window, stride)
-    fits = [d for d in range(1, most + 1) if common % d == 0 and window // d >= 8]
+    fits = [d for d in range(1, min(most, window // 8) + 1) if common % d == 0]
     return max(fits, default=1)

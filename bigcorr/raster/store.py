@@ -60,7 +60,15 @@ def not_zarr(path: str | Path, error: Exception) -> InputError:
 
 
 def _check_chunks(array: zarr.Array[Any]) -> None:
-    """Refuse chunks that no worker could hold: decoding one would take the process down."""
+    """Refuse chunks that no worker could hold: decoding one would take the process down.
+
+    And chunks of no pixel, of which some library let the metadata pass.
+    """
+    if any(chunk < 1 <= size for chunk, size in zip(array.chunks, array.shape, strict=True)):
+        raise InputError(
+            f"{store_root(array)} has chunks of {array.chunks}, takes chunks of at least one pixel "
+            "along each axis"
+        )
     held = math.prod(array.chunks) * array.dtype.itemsize
     if held > MAX_CHUNK_BYTES:
         raise InputError(

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bigcorr import __version__
-from bigcorr.errors import InputError
 from bigcorr.motion.grids import Flow
 from bigcorr.motion.plan import Search
 from bigcorr.motion.start import in_words
 from bigcorr.motion.tile import Pair
+from bigcorr.run.other_run import differences, flat, refuse
 
 
 def facts_of(
@@ -35,28 +35,20 @@ def facts_of(
     }
 
 
-def refuse_other_run(path: Path, stored: dict[str, Any], facts: dict[str, Any], begun: str) -> None:
+def refuse_other_run(path: Path, stored: Any, facts: dict[str, Any], begun: str) -> None:
     """Say in what way the run whose result, or begun result, lies at `path` was another."""
-    there: dict[str, Any] = {**stored, **stored.get("parameters", {})}
-    here: dict[str, Any] = {**facts, **facts["parameters"]}
-    named = [key for key in here if key not in ("kind", "parameters", "inputs", "passes")]
-    found = [
-        f"{key.removesuffix('_in')} {there.get(key)} there, {here[key]} here"
-        for key in named
-        if there.get(key) != here[key]
-    ]
-    if there.get("passes") != here["passes"]:
-        found.append(f"passes {_in_short(there)} there, {_in_short(here)} here")
-    if not found and there.get("inputs") != here["inputs"]:
-        pairs = zip(facts["sources"], stored.get("inputs", []), facts["inputs"], strict=False)
-        found = [f"{name} has changed since" for name, old, new in pairs if old != new]
-    if found:
-        raise InputError(
-            f"{path} is the result{begun} of another run ({'; '.join(found)}): choose another "
-            "name, or start afresh to replace it"
-        )
+    stored = stored if isinstance(stored, dict) else {}
+    found = differences(stored, facts, ("passes",))
+    there, here = (flat(each).get("passes") for each in (stored, facts))
+    if there != here:
+        changed = [text for text in found if "changed since" not in text]
+        found = [*changed, f"passes {_in_short(there)} there, {_in_short(here)} here"]
+    refuse(path, found, begun)
 
 
-def _in_short(facts: dict[str, Any]) -> str:
-    passes = facts.get("passes") or []
-    return ", ".join(f"{p['window']}/{p['search']}/{p['step']}" for p in passes)
+def _in_short(passes: Any) -> str:
+    """Window, search and step of each pass."""
+    try:
+        return ", ".join(f"{p['window']}/{p['search']}/{p['step']}" for p in passes)
+    except (TypeError, KeyError):  # damaged
+        return str(passes)

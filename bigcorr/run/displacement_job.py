@@ -20,6 +20,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from bigcorr.errors import InputError
 from bigcorr.motion.api import check_inconsistency, open_pair
 from bigcorr.motion.grids import Flow, found_flow
 from bigcorr.motion.plan import Pass, Search, plan_search
@@ -154,11 +155,18 @@ def _prepare(path: Path, facts: dict[str, Any], resume: bool) -> dict[str, Any] 
         refuse_other_run(path, stored, facts, "")
         with store.writing(path):
             store.remove(partial)
-        done: dict[str, Any] = {"done_before": True, **dict(stored["summary"])}
-        return done | {"units_done_before": done["units"]}
+        summary = stored.get("summary")
+        done: dict[str, Any] = summary if isinstance(summary, dict) else {}
+        return {**done, "done_before": True, "units_done_before": done.get("units")}
     note = partial / JOB
     if note.is_file():
-        refuse_other_run(path, json.loads(note.read_text()), facts, " that was begun")
+        try:
+            begun = json.loads(note.read_text())
+        except ValueError as error:
+            raise InputError(
+                f"{note} is damaged ({error}): choose another name, or start afresh to replace it"
+            ) from error
+        refuse_other_run(path, begun, facts, " that was begun")
         return None
     with store.writing(path):
         store.remove(partial)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
+from bigcorr.errors import InputError
 from bigcorr.pairs.measure import Measure
 from bigcorr.pairs.selection import Selection
 from bigcorr.pairs.significance import SpectrumSpec
+from bigcorr.run.memory import DRIVER_BYTES, mebibytes
 from bigcorr.run.plan import Plan, coarse_side
 from bigcorr.run.results import BLOCK_BYTES, SIDE
 
@@ -22,6 +24,9 @@ _COARSE_FEATURES = 8 * 3100
 
 _UNIT = 1000
 """Bytes of a unit of work that waits for its turn, about."""
+
+_ALWAYS = 2**30
+"""Bytes that are held without a look at the machine."""
 
 _BLOCKS = 8
 """Blocks of a matrix that are held while one is made and written: values, their mirror image,
@@ -66,3 +71,17 @@ def _block_bytes(tile: Selection) -> int:
     rows, columns = tile.shape
     step = SIDE * max(1, BLOCK_BYTES // (8 * SIDE * max(columns, 1)))
     return 8 * min(rows, step) * columns
+
+
+def refuse_too_much(held: int) -> None:
+    """Raise an `InputError` where this process would have to hold more than the machine has."""
+    if held < _ALWAYS:
+        return
+    from distributed.system import MEMORY_LIMIT
+
+    if held + DRIVER_BYTES > MEMORY_LIMIT:
+        raise InputError(
+            f"memory: the process that puts the result together would hold {mebibytes(held)}, and "
+            f"this machine has {mebibytes(MEMORY_LIMIT)}: ask for fewer channels or measures, for "
+            "no standard errors, or for a smaller grid (grid=) of sinkhorn or emd"
+        )

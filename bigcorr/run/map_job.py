@@ -45,6 +45,7 @@ from bigcorr.raster.writer import ShardWriter, Unit
 from bigcorr.retry import in_words, telling
 from bigcorr.run.cluster import Pool, open_pool
 from bigcorr.run.memory import Projection, task_room, too_little_memory
+from bigcorr.run.other_run import differences, refuse
 from bigcorr.run.progress import SILENT, Progress
 from bigcorr.run.shards import write_shards
 from bigcorr.tiles import Box, Shape, grid
@@ -333,33 +334,8 @@ def _refuse_other_run(path: Path, facts: dict[str, Any]) -> None:
             continue
         if not isinstance(stored, dict) or stored.get("kind") != "map":
             continue
-        differences = list(_differences(stored, facts))
-        if differences:
-            begun = "" if place == path else " that was begun"
-            raise InputError(
-                f"{path} is the result{begun} of another run ({'; '.join(differences)}): choose "
-                "another name, or start afresh to replace it"
-            )
-
-
-def _differences(stored: dict[str, Any], facts: dict[str, Any]) -> list[str]:
-    flat = [{**given, **given.get("parameters", {})} for given in (stored, facts)]
-    named = [key for key in flat[1] if key not in ("kind", "parameters", "inputs", "channels")]
-    found = [
-        f"{key.removesuffix('_in')} {flat[0].get(key)} there, {flat[1][key]} here"
-        for key in named
-        if flat[0].get(key) != flat[1][key]
-    ]
-    if not found:
-        changed = [
-            path
-            for path, there, here in zip(
-                facts["sources"], stored.get("inputs", []), facts["inputs"], strict=False
-            )
-            if there != here
-        ]
-        found = [f"{path} has changed since" for path in changed]
-    return found
+        begun = "" if place == path else " that was begun"
+        refuse(path, differences(stored, facts, ("channels",)), begun)
 
 
 def _inherited(source: RasterSource) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from bigcorr.run.channel_stages import sample_of
 from bigcorr.run.checkpoint import Checkpoint
 from bigcorr.run.cluster import Pool, open_pool
 from bigcorr.run.coarse_error import both_questions, share_of
-from bigcorr.run.driver_memory import driver_bytes
+from bigcorr.run.driver_memory import driver_bytes, refuse_too_much
 from bigcorr.run.order import order_of
 from bigcorr.run.plan import Plan, make_plan
 from bigcorr.run.progress import SILENT, Progress
@@ -107,6 +107,7 @@ def run_pairs(
                 "projected_bytes": plan.worker_bytes,
                 "projected_peak_bytes": plan.peak_bytes,
             }
+        refuse_too_much(max(plan.driver_bytes))
         checkpoint.begin(job, resume)
         with telling_projection(plan.worker_bytes):
             result = compute(asked, plan, pool, checkpoint, progress)

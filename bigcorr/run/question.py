@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bigcorr import __version__
 from bigcorr.errors import InputError
 from bigcorr.measures import parse_all
+from bigcorr.operators import MOST_SIGMA
 from bigcorr.pairs.measure import Features, Measure
 from bigcorr.pairs.selection import Selection, matrix_tiles
 from bigcorr.pairs.trend import ORDERS
@@ -95,6 +96,12 @@ class PairsQuestion:
     def analytic(self) -> bool:
         """Whether standard errors come from spectra; shifts take their place."""
         return self.significance and not self.n_shifts
+
+    def dataset_bytes(self) -> int:
+        """Most that all matrices take in memory: values, null means and deviations."""
+        rows = self.channels if self.against is None else len(self.against)
+        each = 3 if self.significance or self.n_shifts else 1
+        return 8 * len(self.sigmas) * len(self.measures) * each * rows * self.channels
 
     def loader(self, sigma: tuple[float, float] | None) -> TileLoader:
         """Tiles of the raster that is compared."""
@@ -314,6 +321,8 @@ def _one_sigma(value: Any) -> tuple[float, float]:
         y, x = (float(v) for v in pair)
     except (TypeError, ValueError):
         y = x = float("nan")
-    if not (0 < y < np.inf and 0 < x < np.inf):
-        raise InputError(f"sigma: got {value!r}, takes a number of pixels > 0, or (y, x)")
+    if not (0 < y <= MOST_SIGMA and 0 < x <= MOST_SIGMA):
+        raise InputError(
+            f"sigma: got {value!r}, takes a number of pixels > 0, at most {MOST_SIGMA:,}, or (y, x)"
+        )
     return y, x

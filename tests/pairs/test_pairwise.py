@@ -287,3 +287,9 @@ def test_bad_questions_are_refused_by_name(question, named):
 def test_what_is_not_a_raster_is_refused(stack):
     with pytest.raises(ValueError, match=r"raster|dtype|dimension"):
         bc.pairwise(stack, ["pearson"], progress=False)
+
+
+@pytest.mark.parametrize("sigma", [0, -1.0, 1e23, float("nan"), (1, 2, 3), "wide"])
+def test_a_blur_that_is_none_is_refused(sigma):
+    with pytest.raises(InputError, match=r"sigma: got .*, takes a number of pixels > 0, at most"):
+        bc.pairwise(np.ones((2, 20, 20)), ["pearson"], sigma=sigma, progress=False)

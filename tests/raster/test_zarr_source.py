@@ -1,6 +1,7 @@
 """Sources: every way in gives the same pixels, names and facts, and errors name the cause."""
 
 import base64
+import json
 import pickle
 import struct
 import warnings
@@ -261,6 +262,14 @@ def test_ome_zarr_is_opened_at_full_resolution(tmp_path, cube):
     source = open_source(str(tmp_path / "o.zarr"))
     assert source.channels == ("DAPI", "polyT")
     np.testing.assert_array_equal(whole(source), cube[:2])
+
+
+def test_chunks_of_no_pixel_are_refused(tmp_path):
+    zarr.create_array(tmp_path / "a.zarr", shape=(2, 9, 9), dtype="u1", zarr_format=2)
+    file = tmp_path / "a.zarr" / ".zarray"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chunks": [0, 9, 9]}))
+    with pytest.raises(InputError, match="at least one pixel along each axis"):
+        open_source(tmp_path / "a.zarr")
 
 
 def test_several_rasters_are_channels_of_one(tmp_path, cube):
