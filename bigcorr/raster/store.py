@@ -64,11 +64,12 @@ def _check_chunks(array: zarr.Array[Any]) -> None:
 
     And chunks of no pixel, of which some library let the metadata pass.
     """
-    if any(chunk < 1 <= size for chunk, size in zip(array.chunks, array.shape, strict=True)):
-        raise InputError(
-            f"{store_root(array)} has chunks of {array.chunks}, takes chunks of at least one pixel "
-            "along each axis"
-        )
+    for kind, sides in (("chunks", array.chunks), ("shards", array.shards or ())):
+        if any(side < 1 <= size for side, size in zip(sides, array.shape, strict=False)):
+            raise InputError(
+                f"{store_root(array)} has {kind} of {sides}, takes {kind} of at least one pixel "
+                "along each axis"
+            )
     held = math.prod(array.chunks) * array.dtype.itemsize
     if held > MAX_CHUNK_BYTES:
         raise InputError(

@@ -264,12 +264,19 @@ def test_ome_zarr_is_opened_at_full_resolution(tmp_path, cube):
     np.testing.assert_array_equal(whole(source), cube[:2])
 
 
-def test_chunks_of_no_pixel_are_refused(tmp_path):
-    zarr.create_array(tmp_path / "a.zarr", shape=(2, 9, 9), dtype="u1", zarr_format=2)
-    file = tmp_path / "a.zarr" / ".zarray"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"chunks": [0, 9, 9]}))
-    with pytest.raises(InputError, match="at least one pixel along each axis"):
-        open_source(tmp_path / "a.zarr")
+@pytest.mark.parametrize("kind", ["chunks", "shards"])
+def test_chunks_of_no_pixel_are_refused(tmp_path, kind):
+    path = tmp_path / "a.zarr"
+    if kind == "chunks":
+        zarr.create_array(path, shape=(2, 9, 9), dtype="u1", zarr_format=2)
+        file, change = path / ".zarray", {"chunks": [0, 9, 9]}
+    else:
+        zarr.create_array(path, shape=(2, 9, 9), chunks=(1, 9, 9), shards=(2, 9, 9), dtype="u1")
+        grid = {"name": "regular", "configuration": {"chunk_shape": [2, 0, 9]}}
+        file, change = path / "zarr.json", {"chunk_grid": grid}
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(InputError, match=f"takes {kind} of at least one pixel along each axis"):
+        open_source(path)
 
 
 def test_several_rasters_are_channels_of_one(tmp_path, cube):
