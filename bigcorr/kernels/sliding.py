@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from bigcorr.kernels.jit import njit
 from bigcorr.kernels.pair_images import Images
-from bigcorr.kernels.peaks import finish_peak
 from bigcorr.kernels.products import (
     MARGIN,
     least_weight,
@@ -22,7 +21,13 @@ from bigcorr.kernels.products import (
     sum_windows,
 )
 from bigcorr.kernels.scratch import kept
-from bigcorr.kernels.sliding_sums import find_peaks, invert_roots, score_windows, sum_products
+from bigcorr.kernels.sliding_sums import (
+    invert_roots,
+    score_windows,
+    sum_products,
+    take_peaks,
+    window_moments,
+)
 from bigcorr.kernels.vectors import LANES
 
 PANEL = 128
@@ -65,25 +70,9 @@ def match_sliding(
     """
     side = 2 * search + 1
     rows, columns = ((n - 1) * step + 1 for n in out.shape[:2])
-    shape = rows + side - 1, columns + side - 1 + MARGIN
-    sums, scale = np.empty(shape), np.empty(shape)
-    line = np.empty(shape[1] + taps.size + MARGIN)
-    for image, target in ((images.b, sums), (images.bb, scale)):
-        sum_windows(
-            image.reshape(-1),
-            0,
-            image.shape[1],
-            shape[0],
-            columns + side - 1,
-            taps,
-            line,
-            target.reshape(-1),
-            0,
-            shape[1],
-        )
     weight = _whole_weight(taps)
-    for i in range(shape[0]):
-        invert_roots(sums[i], scale[i], weight)
+    grown = rows + side - 1, columns + side - 1
+    sums, scale = window_moments(images.b, images.bb, *grown, taps, weight)
     sizes = _sizes(taps.size, search)
     room = (kept(size, f"sliding {name}") for name, size in sizes.items())
     least = least_weight(weight, min_valid)
@@ -226,22 +215,9 @@ def _match(
                     score_masked(sums, strip, count, least, column)
                     for j in range(count):
                         to[j] = column[j]
-            for j in range(0, count, LANES):
-                find_peaks(surface, j, PANEL, side, near, peaks)
-                for k in range(-(x + j) % step, min(LANES, count - j), step):
-                    finish_peak(
-                        surface,
-                        j + k,
-                        side * PANEL,
-                        PANEL,
-                        side,
-                        int(peaks[k]),
-                        int(peaks[LANES + k]),
-                        peaks[2 * LANES + k],
-                        method,
-                        temperature,
-                        out[i, (x + j + k) // step],
-                    )
+            take_peaks(
+                surface, 0, PANEL, side, count, x, step, near, peaks, method, temperature, out[i]
+            )
 
 
 @njit(cache=True, nogil=True)

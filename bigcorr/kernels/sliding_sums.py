@@ -1,6 +1,6 @@
 """Sums of products over windows side by side, the correlations of these, and their peaks.
 
-The inner loops of `sliding`, eight columns at a time.
+The inner loops of `sliding`, eight columns at a time; `strips` has its peaks and moments from here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigcorr.kernels.jit import njit
-from bigcorr.kernels.products import FLOOR
+from bigcorr.kernels.peaks import finish_peak
+from bigcorr.kernels.products import FLOOR, MARGIN, sum_windows
 from bigcorr.kernels.vectors import LANES, fma, if_greater, load, splat, store
 
 
@@ -140,7 +141,7 @@ def invert_roots(sums: NDArray[np.float64], squares: NDArray[np.float64], weight
 
 
 @njit(cache=True, nogil=True)
-def find_peaks(
+def _find_peaks(
     surface: NDArray[np.float64],
     at: int,
     pitch: int,
@@ -185,3 +186,70 @@ def find_peaks(
             value = value + if_greater(rows, columns, rows, columns)
             second = if_greater(value, second, value, second)
     store(peaks, 2 * LANES, second)
+
+
+@njit(cache=True, nogil=True)
+def take_peaks(
+    surface: NDArray[np.float64],
+    begin: int,
+    pitch: int,
+    side: int,
+    count: int,
+    first: int,
+    step: int,
+    near: NDArray[np.float64],
+    peaks: NDArray[np.float64],
+    method: int,
+    temperature: float,
+    out: NDArray[np.float64],
+) -> None:
+    """Write what `find_peak` says of each surface side by side that is a node's, eight at a time.
+
+    Parameters
+    ----------
+    surface, begin, pitch, side, near, peaks
+        See `_find_peaks`; refined while they lie in the near cache.
+    count, first, step : int
+        How many surfaces there are, the column of the first, and columns from node to node.
+    out : ndarray of float64, shape (m, 7)
+        Of a row of nodes, of which the first is at column 0.
+    """
+    for j in range(0, count, LANES):
+        _find_peaks(surface, begin + j, pitch, side, near, peaks)
+        for k in range(-(first + j) % step, min(LANES, count - j), step):
+            finish_peak(
+                surface,
+                begin + j + k,
+                side * pitch,
+                pitch,
+                side,
+                int(peaks[k]),
+                int(peaks[LANES + k]),
+                peaks[2 * LANES + k],
+                method,
+                temperature,
+                out[(first + j + k) // step],
+            )
+
+
+def window_moments(
+    image: NDArray[np.float64],
+    squares: NDArray[np.float64],
+    rows: int,
+    columns: int,
+    taps: NDArray[np.float64],
+    weight: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of the windows at all pixels the weighted sum, and `invert_roots` of that of squares.
+
+    Both have 16 columns more, which hold anything, for vectors to reach over.
+    """
+    shape = rows, columns + MARGIN
+    sums, roots = np.empty(shape), np.empty(shape)
+    line = np.empty(columns + taps.size + 2 * MARGIN)
+    for values, target in ((image, sums), (squares, roots)):
+        flat = values.reshape(-1), 0, values.shape[1]
+        sum_windows(*flat, rows, columns, taps, line, target.reshape(-1), 0, shape[1])
+    for i in range(rows):
+        invert_roots(sums[i], roots[i], weight)
+    return sums, roots

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from bigcorr.kernels.jit import njit
 from bigcorr.kernels.pair_images import Images
-from bigcorr.kernels.peaks import finish_peak
-from bigcorr.kernels.products import MARGIN, least_weight, score_masked, sum_windows
+from bigcorr.kernels.products import MARGIN, least_weight, score_masked
 from bigcorr.kernels.scratch import kept
-from bigcorr.kernels.sliding_sums import find_peaks, invert_roots
+from bigcorr.kernels.sliding_sums import take_peaks, window_moments
 from bigcorr.kernels.strip_sums import (
     PANEL,
     Moments,
@@ -69,30 +68,16 @@ def match_strips(
     side = 2 * search + 1
     plan = plan_sums(window, step)
     rows, columns = ((n - 1) * step + 1 for n in out.shape[:2])
-    means, roots_a = _sums(images.a, images.aa, rows, columns, window)
-    means[:, :columns] /= -float(window * window)  # what is behind them was never written
-    sums, roots_b = _sums(images.b, images.bb, rows + side - 1, columns + side - 1, window)
+    grown = rows + side - 1, columns + side - 1
+    taps, weight = np.ones(window), float(window * window)
+    means, roots_a = window_moments(images.a, images.aa, rows, columns, taps, weight)
+    means[:, :columns] /= -weight  # what is behind them was never written
+    sums, roots_b = window_moments(images.b, images.bb, *grown, taps, weight)
     sizes = _sizes(window, search, step)
     room = (kept(size, f"strips {name}") for name, size in sizes.items())
-    least = least_weight(window * window, min_valid)
+    least = least_weight(weight, min_valid)
     moments = means, roots_a, sums, roots_b
     _match(images, plan, first, least, side, method, temperature, moments, *room, out)
-
-
-def _sums(
-    image: NDArray[np.float64], squares: NDArray[np.float64], rows: int, columns: int, window: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of all windows the sum, and one over the root of the sum of squares about the mean."""
-    shape = rows, columns + MARGIN
-    sums, roots = np.empty(shape), np.empty(shape)
-    line = np.empty(columns + window + 2 * MARGIN)
-    taps = np.ones(window)
-    for values, target in ((image, sums), (squares, roots)):
-        flat = values.reshape(-1), 0, values.shape[1]
-        sum_windows(*flat, rows, columns, taps, line, target.reshape(-1), 0, shape[1])
-    for i in range(rows):
-        invert_roots(sums[i], roots[i], window * window)
-    return sums, roots
 
 
 def work_bytes(window: int, search: int, step: int, nodes: tuple[int, int]) -> int:
@@ -199,23 +184,21 @@ def _match(
                         # Where nothing is missing the value is that of a tile without holes.
                         values[j] = values[j] if valid[j] == weight else score[j]
             for i in range(begin, end):
-                for j in range(0, count, LANES):
-                    at = i * PANEL + j
-                    find_peaks(surface, at, size, side, near, peaks)
-                    for k in range(-(x + j) % step, min(LANES, count - j), step):
-                        finish_peak(
-                            surface,
-                            at + k,
-                            side * size,
-                            size,
-                            side,
-                            int(peaks[k]),
-                            int(peaks[LANES + k]),
-                            peaks[2 * LANES + k],
-                            method,
-                            temperature,
-                            out[strip + i, (x + j + k) // step],
-                        )
+                row = out[strip + i]
+                take_peaks(
+                    surface,
+                    i * PANEL,
+                    size,
+                    side,
+                    count,
+                    x,
+                    step,
+                    near,
+                    peaks,
+                    method,
+                    temperature,
+                    row,
+                )
         strip += plan.nodes
 
 
